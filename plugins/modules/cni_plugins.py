@@ -1,0 +1,54 @@
+#!/usr/bin/python
+# SPDX-License-Identifier: GPL-3.0-or-later
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Documentation of the action of the same name; the work is done in plugins/action."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: cni_plugins
+short_description: Unpack an archive of CNI plugins on a node
+version_added: 0.1.0
+description:
+  - Checks the archive against its SHA-256 on the controller and sends it over the open connection.
+  - Needs tar on the node, and no Python and no internet.
+options:
+  src:
+    description: Path on the controller, or URL, of the archive.
+    type: str
+    required: true
+  sha256:
+    description: SHA-256 of the archive.
+    type: str
+    required: true
+  output_dir:
+    description:
+      - Folder on the controller for C(intended/), C(report/) and C(.podnet/).
+      - Left out, it is the working directory.
+    type: path
+attributes:
+  check_mode:
+    description: Can run in check mode and say what would change, without changing it.
+    support: full
+  diff_mode:
+    description: Says in detail what changes.
+    support: none
+    details: The content is binary.
+  idempotent:
+    description: A second run with the same input changes nothing.
+    support: none
+    details: Call it where plugins are missing; the role C(converge) does.
+author:
+  - podnet developers (@podnet)
+"""
+
+EXAMPLES = r"""
+- name: Send the archive of CNI plugins
+  podnet.fabric.cni_plugins:
+    src: files/cni-plugins-linux-amd64-v1.9.0.tgz
+    sha256: "{{ checksum }}"
+"""
+
+RETURN = r"""
+{}
+"""

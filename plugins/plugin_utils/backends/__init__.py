@@ -1,0 +1,29 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The registry of modes: which backends serve a mode, in order of preference."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import cast
+
+from ..intent.model import Fabric, Family, Node
+from . import host_routes, vxlan
+from .base import Backend
+
+BACKENDS: Mapping[str, Backend] = {
+    module.name: cast(Backend, module) for module in (host_routes, vxlan)
+}
+
+MODES: Mapping[str, tuple[Backend, ...]] = {
+    "routed": (BACKENDS["host_routes"],),
+    "vxlan": (BACKENDS["vxlan"],),
+    "auto": (BACKENDS["host_routes"], BACKENDS["vxlan"]),
+}
+
+
+def serving(fabric: Fabric, node: Node, peer: Node, family: Family) -> Backend | None:
+    """The first backend of the fabric's mode that can carry ``family`` between two nodes."""
+    for backend in MODES[fabric.mode]:
+        if backend.refusal(fabric, node, peer, family) is None:
+            return backend
+    return None

@@ -1,0 +1,31 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The interface of a backend: what does a node need to reach a peer?
+
+A backend is a module with these functions; the registry in ``__init__`` is the only place
+that knows modes by name. The same verbs in the same order in every backend.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from ..intent.model import Fabric, Family, Node
+from ..kernel.objects import KernelObject, Link
+
+
+class Backend(Protocol):
+    """What a backend module offers. All functions are pure."""
+
+    name: str
+
+    def refusal(self, fabric: Fabric, node: Node, peer: Node, family: Family) -> str | None:
+        """Why this backend cannot carry ``family`` between two nodes, or None when it can."""
+
+    def overhead(self, fabric: Fabric) -> int:
+        """Bytes that the backend adds to every packet between nodes."""
+
+    def device(self, fabric: Fabric, node: Node, mtu: int) -> Link | None:
+        """The device the backend needs once per node; ``mtu`` is the pod MTU of the fleet."""
+
+    def entries(self, fabric: Fabric, node: Node, peer: Node, family: Family) -> list[KernelObject]:
+        """What ``node`` needs so that its packets of ``family`` reach the pods of ``peer``."""

@@ -1,0 +1,317 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""want + have → ordered changes in three phases, each change with its undo. Pure.
+
+add     new objects; nothing in use is altered
+switch  objects in use get their new value, in place
+remove  owned − wanted
+
+Each phase is a barrier over the whole fleet: no node switches before every node has added.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+
+from .kernel.objects import (
+    ROUTE_METRIC,
+    Address,
+    Command,
+    FdbEntry,
+    KernelObject,
+    Link,
+    Neighbour,
+    Route,
+    Sysctl,
+)
+from .kernel.state import State
+
+PHASES = ("add", "switch", "remove")
+PROGRAM = "/usr/local/sbin/podnet-node"
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One command, the command that takes it back (None: nothing to take back), and why."""
+
+    do: Command
+    undo: Command | None
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Everything one node must have.
+
+    Attributes:
+        objects: the plan's kernel objects, in the order in which they can be made.
+        files: absolute path → (name in the transaction's folder, SHA-256, mode).
+        symlinks: absolute path → target.
+        nft_sha256: of the rendered nftables file.
+        generation_sha256: name → SHA-256 of every file of the generation.
+        program_sha256: of `podnet-node`, which is installed before the transaction begins.
+    """
+
+    objects: tuple[KernelObject, ...]
+    files: Mapping[str, tuple[str, str, str]]
+    symlinks: Mapping[str, str]
+    nft_sha256: str
+    generation_sha256: Mapping[str, str]
+    program_sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeSet:
+    """What a node needs, by phase.
+
+    ``stale_generation``: the definitions kept on the node are not the rendered ones, so that
+    a new generation must be written even where the kernel is as it should be.
+    ``stale_program``: the same for `podnet-node`.
+    """
+
+    add: tuple[Change, ...] = ()
+    switch: tuple[Change, ...] = ()
+    remove: tuple[Change, ...] = ()
+    stale_generation: bool = False
+    stale_program: bool = False
+    warnings: tuple[str, ...] = ()
+
+    def phase(self, name: str) -> tuple[Change, ...]:
+        return {"add": self.add, "switch": self.switch, "remove": self.remove}[name]
+
+    @property
+    def phases(self) -> tuple[str, ...]:
+        """The phases with something to do; stale files alone are written by ``add``."""
+        found = tuple(name for name in PHASES if self.phase(name))
+        return found or (("add",) if self.stale_generation or self.stale_program else ())
+
+
+def diff(want: Wanted, have: State) -> ChangeSet:
+    """The changes that make ``have`` into ``want``; empty when nothing differs."""
+    phases: dict[str, list[Change]] = {name: [] for name in PHASES}
+    lost = _lost_links(want, have)
+    present = _present(have, lost)
+    # Router advertisements are kept before forwarding is turned on, or the host would lose
+    # the default route that it learned.
+    for path, value in needed_on_foreign_interfaces(want.objects, have).items():
+        phases["add"] += _sysctl(Sysctl(path, value), have.sysctls.get(path))
+    for item in want.objects:
+        if isinstance(item, Sysctl):
+            phases["add"] += _sysctl(item, have.sysctls.get(item.path))
+            continue
+        for phase, change in _object(item, present.get(item.key), have, lost):
+            phases[phase].append(change)
+    for phase, change in (*_nft(want, have), *_files(want, have)):
+        phases[phase].append(change)
+    phases["remove"] += _removals(want, have, lost)
+    folder = {
+        path.rpartition("/")[2]: sha
+        for path, sha in have.files.items()
+        if path.startswith("/etc/podnet/current/")
+    }
+    return ChangeSet(
+        add=tuple(phases["add"]),
+        switch=tuple(phases["switch"]),
+        remove=tuple(phases["remove"]),
+        stale_generation=folder != dict(want.generation_sha256),
+        stale_program=have.files.get(PROGRAM) != want.program_sha256,
+        warnings=tuple(_warnings(have)),
+    )
+
+
+def _lost_links(want: Wanted, have: State) -> frozenset[str]:
+    """Own devices that must be made anew, because the kernel cannot change what is wrong; all
+    that hangs on them goes with them."""
+    wanted = {item.name: item for item in want.objects if isinstance(item, Link)}
+    return frozenset(
+        link.name
+        for link in have.links
+        if (new := wanted.get(link.name)) and not _changeable(link, new)
+    )
+
+
+def _changeable(old: Link, new: Link) -> bool:
+    if old.vxlan is None or new.vxlan is None:
+        return old.vxlan == new.vxlan
+    same_family = (":" in old.vxlan.local) == (":" in new.vxlan.local)
+    return same_family and replace(old.vxlan, local="") == replace(new.vxlan, local="")
+
+
+def _present(have: State, lost: frozenset[str]) -> dict[tuple[str, ...], KernelObject]:
+    groups: tuple[Iterable[KernelObject], ...] = (
+        (item for item in have.links if item.name not in lost),
+        (item for item in have.addresses if item.dev not in lost),
+        (item for item in have.neighbours if item.dev not in lost),
+        (item for item in have.fdb if item.dev not in lost),
+        (item for item in have.routes if item.dev not in lost),
+    )
+    return {item.key: item for group in groups for item in group}
+
+
+def _object(
+    want: KernelObject, have: KernelObject | None, state: State, lost: frozenset[str]
+) -> Iterator[tuple[str, Change]]:
+    """Changes for one kernel object other than a setting."""
+    if _same(want, have):
+        return
+    if isinstance(want, Link):
+        yield from _link(want, have if isinstance(have, Link) else None, state, lost)
+    elif have is None:
+        for do, undo in zip(want.add(), want.delete(), strict=True):
+            yield "add", Change(do, undo, "missing")
+    else:
+        for do, undo in zip(want.add(), have.add(), strict=True):
+            yield "switch", Change(do, undo, f"was: {undo.args}")
+
+
+def _same(want: KernelObject, have: KernelObject | None) -> bool:
+    if isinstance(want, Route) and isinstance(have, Route) and want.dev is None:
+        # The kernel chose the interface by the next hop; the plan does not name one.
+        return (want.via, want.src) == (have.via, have.src) and not have.onlink
+    return want == have
+
+
+def _link(
+    want: Link, have: Link | None, state: State, lost: frozenset[str]
+) -> Iterator[tuple[str, Change]]:
+    if have is None:
+        phase = "add"
+        if want.name in lost:
+            phase = "switch"
+            old = next(link for link in state.links if link.name == want.name)
+            for change in _delete_link(old, "cannot be changed in place"):
+                yield phase, change
+        undo = want.delete()
+        for do, back in zip(want.add(), (undo[3], undo[2], None, undo[0]), strict=True):
+            yield phase, Change(do, back, "missing")
+        return
+    if not have.up:
+        # Before all that needs it; what is down is not in use, so this alters nothing.
+        undo_up = Command("ip", f"link set dev {want.name} down")
+        yield "add", Change(Command("ip", f"link set dev {want.name} up"), undo_up, "was down")
+    for attribute, new, was in (
+        ("address", want.mac, have.mac),
+        ("mtu", str(want.mtu), str(have.mtu)),
+    ):
+        if new != was:
+            do = Command("ip", f"link set dev {want.name} {attribute} {new}")
+            undo_one = Command("ip", f"link set dev {want.name} {attribute} {was}")
+            yield "switch", Change(do, undo_one, f"{attribute} was {was}")
+    if want.vxlan and have.vxlan and want.vxlan != have.vxlan:
+        yield (
+            "switch",
+            Change(_relocate(want), _relocate(have), f"was {have.vxlan.local}"),
+        )
+
+
+def _relocate(link: Link) -> Command:
+    assert link.vxlan
+    args = f"link set dev {link.name} type vxlan id {link.vxlan.vni} local {link.vxlan.local}"
+    return Command("ip", args)
+
+
+def _delete_link(link: Link, why: str) -> Iterator[Change]:
+    """Take a link down and away so that each line has its counterpart in `Link.add`."""
+    made = link.add()
+    backs: tuple[Command | None, ...] = (made[3], made[2], made[1], made[0])
+    for do, undo in zip(link.delete(), backs, strict=True):
+        yield Change(do, undo, why)
+
+
+def _sysctl(want: Sysctl, have: str | None) -> Iterator[Change]:
+    """At most one change. A setting that cannot be read belongs to a device that is not there
+    yet; the kernel removes it with the device, so nothing has to take it back."""
+    if want.value != have:
+        undo = Command("sysctl", f"{want.path}={have}") if have is not None else None
+        why = f"was {have}" if have is not None else "new device"
+        yield Change(want.add()[0], undo, why)
+
+
+def needed_on_foreign_interfaces(objects: Iterable[KernelObject], have: State) -> dict[str, str]:
+    """Settings of the underlay interface that would break pod traffic or the host's own.
+
+    Reverse-path filtering counts the stricter of `all` and the interface (kernel,
+    ip-sysctl.rst); strict drops pod packets while the two ways of a pair differ. With
+    forwarding on, an interface takes router advertisements only at accept_ra=2 (same page), so
+    1 becomes 2 and the host keeps the default route that it learned.
+    """
+    settings = {item.path for item in objects if isinstance(item, Sysctl)}
+    has4 = "net/ipv4/ip_forward" in settings
+    has6 = "net/ipv6/conf/all/forwarding" in settings
+    needed: dict[str, str] = dict(have.held)
+    strict_all = have.sysctls.get("net/ipv4/conf/all/rp_filter") == "1"
+    devices = list(dict.fromkeys(interface.dev for interface in have.underlay))
+    for dev in devices if has4 else ():
+        path = f"net/ipv4/conf/{dev}/"
+        # Turning `ip_forward` on turns it on for every interface; only an interface that was
+        # switched off afterwards needs more.
+        forwarding = have.sysctls.get("net/ipv4/ip_forward") == "1"
+        if forwarding and have.sysctls.get(path + "forwarding") == "0":
+            needed[path + "forwarding"] = "1"
+        own = have.sysctls.get(path + "rp_filter")
+        if own == "1" or (strict_all and own == "0"):
+            needed[path + "rp_filter"] = "2"
+    for dev in dict.fromkeys([*devices, *have.ra_devices]) if has6 else ():
+        path = f"net/ipv6/conf/{dev}/accept_ra"
+        if have.sysctls.get(path) == "1":
+            needed[path] = "2"
+    return needed
+
+
+def _nft(want: Wanted, have: State) -> Iterator[tuple[str, Change]]:
+    if have.nft_loaded != want.nft_sha256:
+        phase, why = ("switch", "differs") if have.nft_present else ("add", "missing")
+        yield phase, Change(Command("nft", "podnet.nft"), Command("unnft", ""), why)
+
+
+def _files(want: Wanted, have: State) -> Iterator[tuple[str, Change]]:
+    for path, (name, sha, mode) in want.files.items():
+        if have.files.get(path) != sha:
+            phase, why = ("switch", "differs") if path in have.files else ("add", "missing")
+            do = Command("install", f"{name} {mode} {path}")
+            yield phase, Change(do, Command("uninstall", f"{name} {path}"), why)
+    for path, target in want.symlinks.items():
+        if have.links_to.get(path) != target:
+            undo = Command("unlink", path)
+            yield "add", Change(Command("symlink", f"{target} {path}"), undo, "missing")
+
+
+def _removals(want: Wanted, have: State, lost: frozenset[str]) -> list[Change]:
+    """Owned − wanted. Everything in have.routes, neighbours, fdb and links is owned; of the
+    addresses only those that a generation recorded."""
+    wanted = {item.key for item in want.objects}
+    exact = set(want.objects)
+    removed: list[Change] = []
+    recorded = frozenset(have.recorded_addresses)
+    stale: list[Route | FdbEntry | Neighbour | Address] = []
+    stale += [item for item in have.routes if item.key not in wanted]
+    stale += [item for item in have.fdb if item.key not in wanted]
+    stale += _surplus_fdb(have, exact)
+    stale += [item for item in have.neighbours if item.key not in wanted]
+    stale += [i for i in have.addresses if i.key not in wanted and i.cidr in recorded]
+    for item in stale:
+        if isinstance(item, Route) or item.dev not in lost:
+            for do, undo in zip(item.delete(), item.add(), strict=True):
+                removed.append(Change(do, undo, "not wanted any more"))
+    for link in have.links:
+        if link.key not in wanted:
+            removed += _delete_link(link, "not wanted any more")
+    return removed
+
+
+def _surplus_fdb(have: State, exact: set[KernelObject]) -> list[FdbEntry]:
+    """Second destinations that somebody appended to a wanted MAC: packets would be doubled."""
+    count: dict[tuple[str, ...], int] = {}
+    for item in have.fdb:
+        count[item.key] = count.get(item.key, 0) + 1
+    wanted = {item.key for item in exact}
+    return [i for i in have.fdb if count[i.key] > 1 and i.key in wanted and i not in exact]
+
+
+def _warnings(have: State) -> Iterator[str]:
+    for route in have.foreign_routes:
+        if route.metric < ROUTE_METRIC:
+            yield (
+                f"the route {route.text} is not podnet's and comes before podnet's own; "
+                "when verification passes, remove it"
+            )

@@ -1,0 +1,267 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Rules that need more than one value: overlaps, families, duplicates.
+
+Every check is O(n log n) in the number of nodes and reports each offender once.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from .model import FAMILIES, Fabric, Family, Node, family_of
+from .problems import Problem
+
+IPNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+# The gateway and at least one pod must fit; IPv4 also loses network and broadcast address.
+LONGEST: Mapping[Family, int] = {"ipv4": 30, "ipv6": 126}
+
+
+def check(fabric: Fabric, fleet: Mapping[str, Any]) -> list[Problem]:
+    """All problems of a parsed fleet that no single value shows."""
+    return [
+        *_empty(fabric),
+        *_unusable_ranges(fabric),
+        *_ranges(fabric, fleet),
+        *_prefix_lengths(fabric, fleet["podnet_node_prefix_lengths"] or {}),
+        *_families(fabric),
+        *_underlay(fabric),
+        *_names(fabric),
+    ]
+
+
+def _empty(fabric: Fabric) -> Iterator[Problem]:
+    if not fabric.nodes:
+        yield Problem(
+            "nodes",
+            "no node",
+            "at least one host in the group podnet, or one entry in podnet_nodes",
+            "an empty fleet",
+            "add the nodes to the inventory",
+        )
+
+
+def place(node: Node, key: str) -> str:
+    return f"nodes.{node.name}.podnet_{key}"
+
+
+def _pod_ranges(fabric: Fabric) -> list[tuple[IPNetwork, str, str]]:
+    return [
+        (ipaddress.ip_network(cidr), place(node, f"pod_cidrs[{index}]"), node.name)
+        for node in fabric.nodes
+        for index, cidr in enumerate(node.pod_cidrs)
+    ]
+
+
+def _named(cidrs: Iterable[str], name: str) -> list[tuple[IPNetwork, str, str]]:
+    return [(ipaddress.ip_network(c), f"{name}[{i}]", name) for i, c in enumerate(cidrs)]
+
+
+def _order(item: tuple[IPNetwork, str, str]) -> tuple[int, int, int, str]:
+    network, where, _owner = item
+    return (network.version, int(network.network_address), network.prefixlen, where)
+
+
+def overlaps(
+    ranges: Iterable[tuple[IPNetwork, str, str]],
+) -> Iterator[tuple[tuple[IPNetwork, str, str], tuple[IPNetwork, str, str]]]:
+    """Pairs (covering range, covered range). CIDRs nest or are disjoint, so after sorting a
+    stack of the open ranges finds every covered one with its nearest cover in O(n log n)."""
+    open_ranges: list[tuple[IPNetwork, str, str]] = []
+    for item in sorted(ranges, key=_order):
+        network = item[0]
+        while open_ranges and not _covers(open_ranges[-1][0], network):
+            open_ranges.pop()
+        if open_ranges:
+            yield open_ranges[-1], item
+        open_ranges.append(item)
+
+
+def _covers(outer: IPNetwork, inner: IPNetwork) -> bool:
+    return (
+        outer.version == inner.version
+        and int(outer.network_address) <= int(inner.network_address)
+        and int(inner.broadcast_address) <= int(outer.broadcast_address)
+    )
+
+
+def _ranges(fabric: Fabric, fleet: Mapping[str, Any]) -> Iterator[Problem]:
+    cluster = _named(fabric.cluster_cidrs, "podnet_cluster_cidrs")
+    pods = _pod_ranges(fabric)
+    inside = " ".join(fabric.cluster_cidrs) or "(none declared)"
+    for (outer, _w, owner), (inner, where, _o) in overlaps(pods):
+        yield Problem(
+            where,
+            f"overlaps a pod CIDR of {owner}",
+            "a range that no other node has",
+            f"{inner}, and {outer} of {owner}",
+            f"give each node its own range inside podnet_cluster_cidrs {inside}",
+        )
+    yield from _outside(pods, cluster, inside)
+    for (outer, _w, owner), (inner, where, _o) in overlaps(cluster):
+        yield Problem(
+            where,
+            "overlaps another cluster CIDR",
+            "ranges that are disjoint",
+            f"{inner}, and {outer} of {owner}",
+            "remove the smaller one",
+        )
+    for name in ("podnet_service_cidrs", "podnet_host_cidrs"):
+        others = _named(fleet[name] or (), name)
+        for one, two in overlaps([*cluster, *others]):
+            if one[2] != two[2]:
+                yield _foreign_overlap(one, two, name)
+
+
+def _outside(
+    pods: list[tuple[IPNetwork, str, str]],
+    cluster: list[tuple[IPNetwork, str, str]],
+    inside: str,
+) -> Iterator[Problem]:
+    for network, where, _owner in pods:
+        same = [c for c, _w, _o in cluster if c.version == network.version]
+        if same and not any(_covers(c, network) for c in same):
+            yield Problem(
+                where,
+                "outside the cluster CIDRs",
+                f"a range inside podnet_cluster_cidrs {inside}",
+                str(network),
+                "choose a range inside, or add a cluster CIDR that holds it",
+            )
+
+
+def _foreign_overlap(
+    one: tuple[IPNetwork, str, str], two: tuple[IPNetwork, str, str], name: str
+) -> Problem:
+    cluster, other = (two, one) if one[2] == name else (one, two)
+    return Problem(
+        cluster[1],
+        f"overlaps {name}",
+        "a range that no service and no host network uses",
+        f"{cluster[0]}, and {other[0]} in {other[1]}",
+        "choose another cluster CIDR, or correct " + name,
+    )
+
+
+def _unusable_ranges(fabric: Fabric) -> Iterator[Problem]:
+    cluster = _named(fabric.cluster_cidrs, "podnet_cluster_cidrs")
+    for network, where, _owner in [*cluster, *_pod_ranges(fabric)]:
+        if network.is_multicast or network.is_loopback or network.is_link_local:
+            yield Problem(
+                where,
+                "no pod can have an address of this range",
+                "a unicast range, private (RFC 1918, RFC 4193) or your own",
+                str(network),
+                "choose another range",
+            )
+    for network, where, _owner in _pod_ranges(fabric):
+        longest = LONGEST[family_of(str(network))]
+        if network.prefixlen > longest:
+            yield Problem(
+                where,
+                "too small for the gateway and a pod",
+                f"a prefix length of {longest} or shorter",
+                str(network),
+                "give the node a larger range",
+            )
+
+
+def _prefix_lengths(fabric: Fabric, lengths: Mapping[str, int]) -> Iterator[Problem]:
+    for network, where, _owner in _pod_ranges(fabric):
+        wanted = lengths.get(family_of(str(network)))
+        if wanted is not None and network.prefixlen != wanted:
+            yield Problem(
+                where,
+                "not of the declared prefix length",
+                f"/{wanted}, as podnet_node_prefix_lengths says",
+                str(network),
+                "choose a range of that length, or change podnet_node_prefix_lengths",
+            )
+
+
+def _families(fabric: Fabric) -> Iterator[Problem]:
+    """Every node has exactly one range of every family that the cluster has."""
+    for node in fabric.nodes:
+        if not node.pod_cidrs:
+            continue  # reported where it was read
+        where = place(node, "pod_cidrs")
+        found = ", ".join(node.pod_cidrs)
+        for family in FAMILIES:
+            count = sum(family_of(cidr) == family for cidr in node.pod_cidrs)
+            if family in fabric.families and count == 0:
+                remedy = f"add an {family} range, or remove the {family} cluster CIDR"
+                yield Problem(where, f"no {family} range", f"one {family} range", found, remedy)
+            elif family not in fabric.families and count and fabric.cluster_cidrs:
+                remedy = f"remove the range, or add an {family} network to podnet_cluster_cidrs"
+                yield Problem(
+                    where,
+                    f"the cluster has no {family}",
+                    f"no {family} range",
+                    found,
+                    remedy,
+                )
+            elif count > 1:
+                remedy = "keep one; a range that is left stays until its last pod has gone"
+                yield Problem(
+                    where,
+                    f"more than one {family} range",
+                    f"one {family} range",
+                    found,
+                    remedy,
+                )
+
+
+def _underlay(fabric: Fabric) -> Iterator[Problem]:
+    seen: dict[str, str] = {}
+    taken = [
+        *_pod_ranges(fabric),
+        *_named(fabric.cluster_cidrs, "podnet_cluster_cidrs"),
+    ]
+    addresses: list[tuple[IPNetwork, str, str]] = []
+    for node in fabric.nodes:
+        where = place(node, "underlay_addresses")
+        if len(node.underlay) < len(node.underlay_addresses):
+            found = ", ".join(node.underlay_addresses)
+            remedy = "keep the one the other nodes reach"
+            yield Problem(where, "more than one per family", "one address", found, remedy)
+        for index, address in enumerate(node.underlay_addresses):
+            spot = f"{where}[{index}]"
+            if address in seen and seen[address] != node.name:
+                yield Problem(
+                    spot,
+                    f"is the underlay address of {seen[address]}, too",
+                    "an address that no other node has",
+                    address,
+                    "correct one of the two",
+                )
+            elif address not in seen:
+                addresses.append((ipaddress.ip_network(address), spot, address))
+            seen.setdefault(address, node.name)
+    hosts = {spot for _n, spot, _o in addresses}
+    for (outer, cover, _owner), (inner, spot, _o) in overlaps([*taken, *addresses]):
+        if spot in hosts and cover not in hosts:
+            yield Problem(
+                spot,
+                "underlay address inside the pod network",
+                "an address outside every pod CIDR and cluster CIDR",
+                f"{inner.network_address}, in {outer} of {cover}",
+                "move the pod network or the underlay address",
+            )
+
+
+def _names(fabric: Fabric) -> Iterator[Problem]:
+    """Host names compare without case (RFC 4343), and each gets a folder in `intended/`."""
+    seen: dict[str, str] = {}
+    for node in fabric.nodes:
+        folded = node.name.lower()
+        if folded in seen:
+            yield Problem(
+                f"nodes.{node.name}",
+                "duplicate node",
+                "names that differ in more than upper and lower case",
+                f"{seen[folded]} and {node.name}",
+                "rename or remove one",
+            )
+        seen.setdefault(folded, node.name)

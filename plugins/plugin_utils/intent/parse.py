@@ -1,0 +1,235 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Raw inventory variables → Fabric, or every problem of the inventory at once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from . import checks
+from .model import Cni, Fabric, Node
+from .problems import Problem, nearest, shown
+from .readers import NAME, READERS, wrong_type
+from .schema import FLEET_KEYS, NODE_KEYS, REQUIRED, TOOL_KEYS, Key
+
+PREFIX = "podnet_"
+FLEET_NAMES = frozenset(key.name for key in FLEET_KEYS)
+NODE_NAMES = frozenset(PREFIX + key.name for key in NODE_KEYS)
+KNOWN_NAMES = FLEET_NAMES | NODE_NAMES | frozenset(TOOL_KEYS)
+
+HostVars = Mapping[str, Mapping[str, Any]]
+
+
+def parse_fabric(hosts: HostVars) -> tuple[Fabric, list[Problem]]:
+    """Read a fleet.
+
+    Args:
+        hosts: for every node of the inventory group its variables that begin with ``podnet_``.
+            Fleet variables stand in every host's mapping, as Ansible presents group variables.
+
+    Returns:
+        The fleet and the problems found. With problems the fleet holds what could be read, so
+        that later checks can add theirs; it must not be used for anything else.
+    """
+    problems: list[Problem] = []
+    for name, variables in hosts.items():
+        if not isinstance(variables, Mapping):
+            wrong_type(variables, f"nodes.{name}", "a mapping of variables", problems)
+    usable = {str(n): dict(v) for n, v in sorted(hosts.items()) if isinstance(v, Mapping)}
+    _refuse_unknown(usable, problems)
+    fleet = _read_fleet(usable, problems)
+    nodes = _read_nodes(usable, fleet["podnet_nodes"] or {}, problems)
+    fabric = _fabric(fleet, nodes)
+    problems += checks.check(fabric, fleet)
+    return fabric, problems
+
+
+def _refuse_unknown(hosts: HostVars, problems: list[Problem]) -> None:
+    """A misspelt variable would be ignored by Ansible; here it is an error, once per name."""
+    unknown: dict[str, str] = {}
+    for host, variables in hosts.items():
+        for name in variables:
+            if name not in KNOWN_NAMES:
+                unknown.setdefault(str(name), host)
+    for name, host in unknown.items():
+        problems.append(_unknown(f"nodes.{host}.{name}", name, KNOWN_NAMES))
+
+
+def _unknown(where: str, name: str, known: frozenset[str]) -> Problem:
+    near = nearest(name, sorted(known))
+    return Problem(
+        where,
+        "unknown key",
+        "a key that inventory/README.md lists",
+        shown(name),
+        f"did you mean {near}?" if near else "remove it",
+    )
+
+
+def _read(key: Key, value: Any, where: str, problems: list[Problem]) -> Any:
+    """``value`` through its reader; a value with a problem falls back to the default, so that
+    the later checks can go on and find the other problems."""
+    before = len(problems)
+    result = READERS[key.kind](value, where, key, problems)
+    if len(problems) > before and not result:
+        return None if key.default is REQUIRED else key.default
+    return result
+
+
+def _read_fleet(hosts: HostVars, problems: list[Problem]) -> dict[str, Any]:
+    """The fleet variables, each once."""
+    fleet: dict[str, Any] = {}
+    for key in FLEET_KEYS:
+        holders = [host for host, variables in hosts.items() if key.name in variables]
+        if not holders:
+            if key.default is REQUIRED and hosts:
+                problems.append(
+                    Problem(
+                        key.name,
+                        "not set",
+                        "a value for the whole fleet",
+                        "nothing",
+                        f"set {key.name} in group_vars; inventory/README.md shows how",
+                    )
+                )
+            fleet[key.name] = () if key.default is REQUIRED else key.default
+            continue
+        value = hosts[holders[0]][key.name]
+        _refuse_different(key.name, holders[0], value, hosts, problems)
+        fleet[key.name] = _read(key, value, key.name, problems)
+    return fleet
+
+
+def _refuse_different(
+    name: str, first: str, value: Any, hosts: HostVars, problems: list[Problem]
+) -> None:
+    for host, variables in hosts.items():
+        if name not in variables or variables[name] != value:
+            found = shown(variables[name]) if name in variables else "nothing"
+            problems.append(
+                Problem(
+                    f"nodes.{host}.{name}",
+                    "differs between nodes",
+                    f"{shown(value)}, as {first} has it",
+                    found,
+                    "set it once for the whole fleet, in group_vars",
+                )
+            )
+            return
+
+
+def _read_nodes(
+    hosts: HostVars, table: Mapping[str, Any], problems: list[Problem]
+) -> tuple[Node, ...]:
+    """Nodes of the table and of the host variables; a node may use either or both."""
+    rows: dict[str, dict[str, tuple[Any, str]]] = {}
+    for raw, entry in table.items():
+        name, where = str(raw), f"podnet_nodes.{raw}"
+        rows[name] = {}
+        if not isinstance(entry, Mapping):
+            wrong_type(
+                entry,
+                where,
+                "a mapping with pod_cidrs and underlay_addresses",
+                problems,
+            )
+            continue
+        known = frozenset(key.name for key in NODE_KEYS)
+        for key_name, value in entry.items():
+            if key_name in known:
+                rows[name][str(key_name)] = (value, f"{where}.{key_name}")
+            else:
+                problems.append(_unknown(f"{where}.{key_name}", str(key_name), known))
+    for name, variables in hosts.items():
+        row = rows.setdefault(name, {})
+        for key in NODE_KEYS:
+            if PREFIX + key.name in variables:
+                _merge(row, key.name, variables[PREFIX + key.name], name, problems)
+    return tuple(_read_node(name, rows[name], problems) for name in sorted(rows))
+
+
+def _merge(
+    row: dict[str, tuple[Any, str]],
+    key: str,
+    value: Any,
+    name: str,
+    problems: list[Problem],
+) -> None:
+    where = f"nodes.{name}.{PREFIX}{key}"
+    if key in row and row[key][0] != value:
+        problems.append(
+            Problem(
+                where,
+                "declared twice with different values",
+                f"{shown(row[key][0])}, as in {row[key][1]}",
+                shown(value),
+                "keep one of the two",
+            )
+        )
+    row[key] = (value, where)
+
+
+def _read_node(name: str, row: Mapping[str, tuple[Any, str]], problems: list[Problem]) -> Node:
+    if not NAME.fullmatch(name):
+        problems.append(
+            Problem(
+                "nodes",
+                "not a node name",
+                "letters, digits, dots, dashes and underscores, 253 at most",
+                shown(name),
+                "rename the node in the inventory",
+            )
+        )
+    values: dict[str, Any] = {}
+    for key in NODE_KEYS:
+        if key.name in row:
+            value, where = row[key.name]
+            values[key.name] = _read(key, value, where, problems)
+            if value == []:
+                problems.append(_missing(name, key.name))
+        elif key.default is REQUIRED:
+            values[key.name] = ()
+            problems.append(_missing(name, key.name))
+        else:
+            values[key.name] = key.default
+    return Node(
+        name=name,
+        segment=values["segment"],
+        pod_cidrs=values["pod_cidrs"] or (),
+        underlay_addresses=values["underlay_addresses"] or (),
+        underlay_mtu=values["underlay_mtu"],
+    )
+
+
+def _missing(name: str, key: str) -> Problem:
+    example = {"pod_cidrs": "[10.64.2.0/24]", "underlay_addresses": "[192.0.2.11]"}[key]
+    return Problem(
+        f"nodes.{name}.{PREFIX}{key}",
+        "not set",
+        f"a list such as {example}",
+        "nothing",
+        f"set {PREFIX}{key} for the host, or {key} in the node table podnet_nodes",
+    )
+
+
+def _fabric(fleet: Mapping[str, Any], nodes: tuple[Node, ...]) -> Fabric:
+    return Fabric(
+        cluster_cidrs=fleet["podnet_cluster_cidrs"] or (),
+        mode=fleet["podnet_mode"],
+        vni=fleet["podnet_vni"],
+        vxlan_port=fleet["podnet_vxlan_port"],
+        vxlan_family=fleet["podnet_vxlan_family"],
+        bridge=fleet["podnet_bridge"],
+        mtu=fleet["podnet_mtu"],
+        masquerade=fleet["podnet_masquerade"],
+        masquerade_exclude=fleet["podnet_masquerade_exclude"],
+        cni=Cni(
+            network=fleet["podnet_cni_network"],
+            version=fleet["podnet_cni_version"],
+            conf_dir=fleet["podnet_cni_conf_dir"],
+            bin_dir=fleet["podnet_cni_bin_dir"],
+            file=fleet["podnet_cni_file"],
+            chain=fleet["podnet_cni_chain"],
+        ),
+        nodes=nodes,
+    )

@@ -1,0 +1,232 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The data model as one table: every variable, its type, default, bounds and meaning.
+
+`parse.py` reads inventories by it, the test-suite compares it with the `plan` role's
+argument_specs and with the table in `inventory/README.md`. There is no second list.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+REQUIRED = object()
+
+
+@dataclass(frozen=True)
+class Key:
+    """One variable.
+
+    Attributes:
+        kind: name of the reader in `parse.READERS`.
+        default: value when absent; ``REQUIRED`` when there is none.
+        low, high: inclusive bounds of a number.
+        choices: the accepted words.
+        about: one or two sentences for a person, in the tables of the documentation.
+    """
+
+    name: str
+    kind: str
+    default: Any = REQUIRED
+    low: int = 0
+    high: int = 0
+    choices: tuple[str, ...] = ()
+    about: str = ""
+
+
+CNI_CHAIN: tuple[Mapping[str, Any], ...] = (
+    {"type": "portmap", "capabilities": {"portMappings": True}},
+    {"type": "bandwidth", "capabilities": {"bandwidth": True}},
+)
+
+FLEET_KEYS: tuple[Key, ...] = (
+    Key(
+        "podnet_cluster_cidrs",
+        "cidrs",
+        about=(
+            "Networks that hold all pods of the fleet, one or more per family. Their families"
+            " are the families of the pod network."
+        ),
+    ),
+    Key(
+        "podnet_node_prefix_lengths",
+        "prefix_lengths",
+        {},
+        about=(
+            "Prefix length that every node's pod CIDR must have, per family, such as {ipv4: "
+            "24, ipv6: 64}. Empty: any length."
+        ),
+    ),
+    Key(
+        "podnet_mode",
+        "choice",
+        "auto",
+        choices=("auto", "routed", "vxlan"),
+        about=(
+            "How packets get to other nodes: `routed` (host routes, one segment), `vxlan` "
+            "(overlay for every pair), `auto` (host routes inside a segment, VXLAN between "
+            "segments)."
+        ),
+    ),
+    Key("podnet_vni", "integer", 64, 1, 16777215, about="VXLAN network identifier."),
+    Key(
+        "podnet_vxlan_port",
+        "integer",
+        4789,
+        1,
+        65535,
+        about="UDP port of the VXLAN packets, on every node.",
+    ),
+    Key(
+        "podnet_vxlan_family",
+        "choice",
+        "auto",
+        choices=("auto", "ipv4", "ipv6"),
+        about=(
+            "Family of the underlay addresses that VXLAN uses. `auto`: IPv4 if every node has"
+            " an IPv4 underlay address, else IPv6."
+        ),
+    ),
+    Key("podnet_bridge", "interface", "cbr0", about="Name of the bridge on every node."),
+    Key(
+        "podnet_mtu",
+        "integer",
+        None,
+        68,
+        65535,
+        about=(
+            "MTU of the pods, in bytes. Left out, it is the smallest underlay MTU less the "
+            "cost of the overlay (50 over IPv4, 70 over IPv6, 0 where no pair uses it)."
+        ),
+    ),
+    Key(
+        "podnet_masquerade",
+        "families",
+        ("ipv4", "ipv6"),
+        about=(
+            "Families whose packets leave the cluster with the node's own address. Never "
+            "applied between pods."
+        ),
+    ),
+    Key(
+        "podnet_masquerade_exclude",
+        "cidrs",
+        (),
+        about="Networks outside the cluster that see the pods' real addresses all the same.",
+    ),
+    Key(
+        "podnet_service_cidrs",
+        "cidrs",
+        (),
+        about="Networks of services; only checked, so that nothing overlaps.",
+    ),
+    Key(
+        "podnet_host_cidrs",
+        "cidrs",
+        (),
+        about="Networks of hosts; only checked, so that nothing overlaps.",
+    ),
+    Key(
+        "podnet_cni_network",
+        "name",
+        "podnet",
+        about="Name of the CNI network, the `name` of the conflist.",
+    ),
+    Key(
+        "podnet_cni_version",
+        "choice",
+        "1.0.0",
+        choices=("0.3.1", "0.4.0", "1.0.0", "1.1.0"),
+        about="CNI version of the conflist; every plugin must speak it.",
+    ),
+    Key(
+        "podnet_cni_conf_dir",
+        "path",
+        "/etc/cni/net.d",
+        about="Folder of CNI configurations that the container runtime reads.",
+    ),
+    Key("podnet_cni_bin_dir", "path", "/usr/lib/cni", about="Folder of the CNI plugins."),
+    Key(
+        "podnet_cni_file",
+        "conflist_name",
+        "10-podnet.conflist",
+        about="File name of the conflist; runtimes take the first name in the folder.",
+    ),
+    Key(
+        "podnet_cni_chain",
+        "plugins",
+        CNI_CHAIN,
+        about="CNI plugins that run after the bridge plugin, each as its configuration.",
+    ),
+    Key(
+        "podnet_nodes",
+        "node_table",
+        {},
+        about=(
+            "The node table: node name to its data, with the node variables below as keys, "
+            "without `podnet_`. With it a slice of the inventory knows all peers."
+        ),
+    ),
+)
+
+# As host variables these carry the prefix `podnet_`; as keys of the node table they do not.
+NODE_KEYS: tuple[Key, ...] = (
+    Key(
+        "pod_cidrs",
+        "cidrs",
+        about=(
+            "Pod CIDR of the node, one per family of the cluster. The first host address is "
+            "the node's gateway on the bridge."
+        ),
+    ),
+    Key(
+        "underlay_addresses",
+        "addresses",
+        about="Address of the node in the underlay, one per family. The interface is found by it.",
+    ),
+    Key(
+        "underlay_mtu",
+        "integer",
+        1500,
+        68,
+        65535,
+        about=(
+            "MTU of the underlay interface, in bytes; compared with the real link before "
+            "anything changes."
+        ),
+    ),
+    Key(
+        "segment",
+        "name",
+        "default",
+        about=(
+            "Name of the layer-2 segment of the underlay address. Nodes of one segment reach "
+            "each other without a router."
+        ),
+    ),
+)
+
+# Variables of the collection that say how to run, not what the network is. They are known here
+# only so that a misspelt name can be told from a foreign one.
+TOOL_KEYS: tuple[str, ...] = (
+    "podnet_group",
+    "podnet_output_dir",
+    "podnet_cni_install",
+    "podnet_cni_package",
+    "podnet_cni_tarball",
+    "podnet_cni_tarball_sha256",
+    "podnet_generations_kept",
+    "podnet_lab_dir",
+    "podnet_lab_init",
+    "podnet_lab_name",
+    "podnet_lab_nodes",
+    "podnet_lab_restart",
+    "podnet_lab_rootfs",
+    "podnet_lab_state",
+    "podnet_verify_attempts",
+    "podnet_verify_outside",
+    "podnet_verify_port",
+    "podnet_verify_timeout_ms",
+    "podnet_report_title",
+)

@@ -1,0 +1,207 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Kernel objects as values, and the `ip -batch` / `bridge -batch` line of each.
+
+Every object has a ``key``, what the kernel identifies it by, and fields that are its value:
+two objects with one key and different values are one object that changes, never two objects.
+The line is the same in the rendered files, in the boot restore and in a change: one form.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+# One route protocol and one metric for everything podnet owns. The kernel keeps routes that
+# differ in metric apart, so `route replace` can never replace somebody else's route (ADR 0001).
+ROUTE_PROTOCOL = 112
+ROUTE_METRIC = 112
+ALTNAME_PREFIX = "podnet-"
+MARK = f"proto {ROUTE_PROTOCOL} metric {ROUTE_METRIC}"
+
+Key = tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """One line for one tool: ``ip``, ``bridge``, ``sysctl``, ``nft``, ``install``, …"""
+
+    tool: str
+    args: str
+
+    def __str__(self) -> str:
+        return f"{self.tool} {self.args}".rstrip()
+
+
+@dataclass(frozen=True, slots=True)
+class Vxlan:
+    """The attributes of a VXLAN device that are fixed when it is made."""
+
+    vni: int
+    port: int
+    local: str
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """A bridge (``vxlan`` is None) or a VXLAN device that podnet owns."""
+
+    name: str
+    mac: str
+    mtu: int
+    vxlan: Vxlan | None = None
+    up: bool = True
+
+    @property
+    def key(self) -> Key:
+        return ("link", self.name)
+
+    @property
+    def altname(self) -> str:
+        return ALTNAME_PREFIX + self.name
+
+    def add(self) -> list[Command]:
+        kind = "type bridge"
+        if self.vxlan:
+            kind = (
+                f"type vxlan id {self.vxlan.vni} local {self.vxlan.local} "
+                f"dstport {self.vxlan.port} nolearning"
+            )
+        return [
+            # The altname is the ownership mark: links without it are never changed.
+            Command(
+                "ip",
+                f"link add name {self.name} address {self.mac} mtu {self.mtu} {kind}",
+            ),
+            Command("ip", f"link property add dev {self.name} altname {self.altname}"),
+            Command("ip", f"link set dev {self.name} addrgenmode none"),
+            Command("ip", f"link set dev {self.name} up"),
+        ]
+
+    def delete(self) -> list[Command]:
+        """Mirrors `add` line by line, so that the undo of each line is its counterpart."""
+        return [
+            Command("ip", f"link set dev {self.name} down"),
+            Command("ip", f"link set dev {self.name} addrgenmode none"),
+            Command("ip", f"link property del dev {self.name} altname {self.altname}"),
+            Command("ip", f"link del dev {self.name}"),
+        ]
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """An address of a bridge, with its prefix length."""
+
+    dev: str
+    cidr: str
+
+    @property
+    def key(self) -> Key:
+        return ("address", self.dev, self.cidr)
+
+    def add(self) -> list[Command]:
+        # Duplicate detection would leave the gateway unusable for a second or two, and on a
+        # bridge without ports (no carrier) for ever.
+        dad = " nodad" if ":" in self.cidr else ""
+        return [Command("ip", f"address replace {self.cidr} dev {self.dev}{dad}")]
+
+    def delete(self) -> list[Command]:
+        return [Command("ip", f"address del {self.cidr} dev {self.dev}")]
+
+
+@dataclass(frozen=True, slots=True)
+class Neighbour:
+    """A permanent neighbour entry on a VXLAN device: inner next hop → VTEP MAC."""
+
+    dev: str
+    address: str
+    mac: str
+
+    @property
+    def key(self) -> Key:
+        return ("neighbour", self.dev, self.address)
+
+    def add(self) -> list[Command]:
+        args = f"neighbour replace {self.address} lladdr {self.mac} dev {self.dev} nud permanent"
+        return [Command("ip", f"{args} proto {ROUTE_PROTOCOL}")]
+
+    def delete(self) -> list[Command]:
+        return [Command("ip", f"neighbour del {self.address} dev {self.dev}")]
+
+
+@dataclass(frozen=True, slots=True)
+class FdbEntry:
+    """A static forwarding entry of a VXLAN device: VTEP MAC → underlay address."""
+
+    dev: str
+    mac: str
+    dst: str
+
+    @property
+    def key(self) -> Key:
+        return ("fdb", self.dev, self.mac)
+
+    def add(self) -> list[Command]:
+        args = f"fdb replace {self.mac} dev {self.dev} dst {self.dst} self permanent"
+        return [Command("bridge", args)]
+
+    def delete(self) -> list[Command]:
+        return [Command("bridge", f"fdb del {self.mac} dev {self.dev} dst {self.dst} self")]
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """A route to a peer's pod CIDR in the main table.
+
+    ``dev`` is None where the kernel finds the interface by the next hop (direct routes), so
+    that nobody has to know interface names. ``src`` is the node's own gateway address: what
+    the node itself sends to a pod comes from an address of the pod network, and its answer
+    takes the same way back.
+    """
+
+    dst: str
+    via: str
+    src: str
+    dev: str | None = None
+    onlink: bool = False
+
+    @property
+    def key(self) -> Key:
+        return ("route", self.dst)
+
+    def add(self) -> list[Command]:
+        dev = f" dev {self.dev}" if self.dev else ""
+        onlink = " onlink" if self.onlink else ""
+        # A route read from the kernel may lack what planned ones always have.
+        via = f" via {self.via}" if self.via else ""
+        src = f" src {self.src}" if self.src else ""
+        return [Command("ip", f"route replace {self.dst}{via}{dev}{onlink}{src} {MARK}")]
+
+    def delete(self) -> list[Command]:
+        return [Command("ip", f"route del {self.dst} {MARK}")]
+
+
+@dataclass(frozen=True, slots=True)
+class Sysctl:
+    """A kernel setting; ``path`` is the path below /proc/sys, so interface names with dots
+    need no escape (sysctl.d(5): a first separator of "/" leaves dots alone)."""
+
+    path: str
+    value: str
+
+    @property
+    def key(self) -> Key:
+        return ("sysctl", self.path)
+
+    def add(self) -> list[Command]:
+        return [Command("sysctl", f"{self.path}={self.value}")]
+
+    def delete(self) -> list[Command]:
+        """A setting is not removed: what it was before is not known any more."""
+        return []
+
+
+KernelObject = Link | Address | Neighbour | FdbEntry | Route | Sysctl
+
+
+def lines(objects: tuple[KernelObject, ...], tool: str) -> list[str]:
+    """The lines for ``tool`` that make ``objects``, in order, without the tool's name."""
+    return [c.args for item in objects for c in item.add() if c.tool == tool]

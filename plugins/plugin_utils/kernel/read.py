@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The read script: one POSIX shell program that prints a node's state in sections.
+
+One round trip and a handful of short processes; the kernel does the work, the controller
+does the thinking. It changes nothing.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterable
+
+_HEAD = r"""LC_ALL=C; export LC_ALL; PATH=$PATH:/usr/sbin:/sbin; export PATH
+s() { printf '\n@@podnet %s\n' "$1"; }
+s bridges; ip -j -d link show type bridge
+s vxlans; ip -j -d link show type vxlan
+for d in $(ip -o link show type vxlan | sed 's/^[0-9]*: *\([^:@]*\).*/\1/'); do
+  s "fdb $d"; bridge -j fdb show dev "$d"
+done
+s routes4; ip -j -4 route show table main
+s routes6; ip -j -6 route show table main
+s neighbours; ip -j neigh show nud permanent
+s nft; cat /run/podnet/nft 2>/dev/null || echo
+t=$(nft -s list table inet podnet 2>/dev/null) && printf '%s\n' "$t" | sha256sum
+s recorded; sed -n 's/^address replace \([^ ]*\).*/\1/p' /etc/podnet/current/bridge.batch 2>/dev/null
+s held; cat /etc/podnet/underlay.sysctl 2>/dev/null
+s node
+echo "current=$(readlink /etc/podnet/current)"
+echo "generations=$(ls /etc/podnet/generations 2>/dev/null | tr '\n' ' ')"
+[ -n "$t" ] && echo table=yes
+[ -d /etc/podnet/txn ] && echo pending=yes
+[ -d /etc/systemd/system ] && echo systemd=yes
+m=; for c in ip bridge nft sha256sum awk sed; do command -v "$c" >/dev/null || m="$m $c"; done
+echo "missing=$m"
+"""
+
+_SYSCTLS = r"""s sysctls
+set -- {paths}
+for d in $devs; do
+  set -- "$@" net/ipv4/conf/$d/forwarding net/ipv4/conf/$d/rp_filter net/ipv6/conf/$d/accept_ra
+done
+set -- "$@" $(sed -n 's/ = .*//p' /etc/podnet/underlay.sysctl 2>/dev/null) net/ipv4/conf/all/rp_filter
+(cd /proc/sys; grep -Hs . "$@")
+if [ "$(cat /proc/sys/net/ipv6/conf/all/forwarding 2>/dev/null)" = 0 ]; then
+  (cd /proc/sys; grep -Hs . net/ipv6/conf/*/accept_ra)
+fi
+"""
+
+# A plugin is asked for its versions only while it is newer than the last good apply.
+_PLUGINS = r"""s plugins
+for p in {plugins}; do
+  b={bin_dir}/$p
+  if [ ! -x "$b" ]; then echo "$p absent"
+  elif [ /run/podnet/cni -nt "$b" ] && [ "$(cat /run/podnet/cni)" = {version} ]; then echo "$p known"
+  else echo "$p $(CNI_COMMAND=VERSION "$b" </dev/null 2>/dev/null | tr -d '\n')"; fi
+done
+"""
+
+
+def read_script(
+    bridge: str,
+    underlay: Iterable[str],
+    sysctls: Iterable[str],
+    files: Iterable[str],
+    symlinks: Iterable[str],
+    plugins: Iterable[str],
+    bin_dir: str,
+    cni_version: str,
+) -> str:
+    """The script for one node. All arguments are values of the plan, quoted here once more."""
+    parts = [
+        _HEAD,
+        f"s addresses; ip -j addr show dev {shlex.quote(bridge)} 2>/dev/null\ndevs=\n",
+    ]
+    for address in underlay:
+        parts.append(
+            f"s 'underlay {address}'; u=$(ip -j addr show to {shlex.quote(address)})\n"
+            "printf '%s\\n' \"$u\"\n"
+            'devs="$devs $(printf %s "$u" | '
+            'sed -n \'s/.*"ifname":"\\([^"]*\\)".*/\\1/p\')"\n'
+        )
+    parts.append(_SYSCTLS.replace("{paths}", _words(sysctls)))
+    parts.append(f"s files; sha256sum {_words(files)} /etc/podnet/current/* 2>/dev/null\n")
+    parts.append("s symlinks\n")
+    for path in symlinks:
+        parts.append(f"[ -L {shlex.quote(path)} ] && echo {shlex.quote(path)} $(readlink {path})\n")
+    parts.append(
+        _PLUGINS.replace("{plugins}", _words(plugins))
+        .replace("{bin_dir}", shlex.quote(bin_dir))
+        .replace("{version}", shlex.quote(cni_version))
+    )
+    parts.append("s end\n")
+    return "".join(parts)
+
+
+def _words(values: Iterable[str]) -> str:
+    return " ".join(shlex.quote(value) for value in values)

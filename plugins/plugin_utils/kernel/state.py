@@ -1,0 +1,279 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What is there: one node's live state, parsed from the output of the read script.
+
+The parsers take what `ip -j`, `bridge -j` and coreutils print and return the same frozen
+objects that the plan is made of. What podnet does not own is left out, or kept apart where
+a change must look at it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from .objects import (
+    ALTNAME_PREFIX,
+    ROUTE_METRIC,
+    ROUTE_PROTOCOL,
+    Address,
+    FdbEntry,
+    Link,
+    Neighbour,
+    Route,
+    Vxlan,
+)
+
+MARKER = "@@podnet "
+PROTOCOL_NAMES = (str(ROUTE_PROTOCOL), "podnet")
+
+
+@dataclass(frozen=True, slots=True)
+class ForeignRoute:
+    """A route to one of our destinations that somebody else made."""
+
+    dst: str
+    text: str
+    metric: int
+
+
+@dataclass(frozen=True, slots=True)
+class UnderlayInterface:
+    """The interface that holds an underlay address of the node."""
+
+    address: str
+    dev: str
+    mtu: int
+    up: bool
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """One node as it is.
+
+    Attributes:
+        foreign_links: names of bridges and VXLAN devices without podnet's mark.
+        addresses: global addresses on the bridge, whoever put them there.
+        recorded_addresses: those that the current generation put there.
+        sysctls: path below /proc/sys → value.
+        held: settings of interfaces that are not podnet's and that podnet changed.
+        files: absolute path → SHA-256 of its content.
+        links_to: absolute path of a symbolic link → its target.
+        nft_loaded: SHA-256 of the file that was loaded last, if the table still is as it was
+            then; empty when there is no table or somebody changed it.
+        nft_present: whether the table exists at all.
+        plugins: CNI plugin → CNI versions that it speaks; empty tuple when it is missing.
+    """
+
+    links: tuple[Link, ...] = ()
+    foreign_links: tuple[str, ...] = ()
+    addresses: tuple[Address, ...] = ()
+    recorded_addresses: tuple[str, ...] = ()
+    routes: tuple[Route, ...] = ()
+    foreign_routes: tuple[ForeignRoute, ...] = ()
+    ra_devices: tuple[str, ...] = ()
+    neighbours: tuple[Neighbour, ...] = ()
+    fdb: tuple[FdbEntry, ...] = ()
+    sysctls: Mapping[str, str] = field(default_factory=dict)
+    held: Mapping[str, str] = field(default_factory=dict)
+    underlay: tuple[UnderlayInterface, ...] = ()
+    files: Mapping[str, str] = field(default_factory=dict)
+    links_to: Mapping[str, str] = field(default_factory=dict)
+    nft_loaded: str = ""
+    nft_present: bool = False
+    generation: int | None = None
+    generations: tuple[int, ...] = ()
+    pending: bool = False
+    has_systemd: bool = False
+    missing_tools: tuple[str, ...] = ()
+    plugins: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+
+class UnreadableError(Exception):
+    """The node's answer is not what the read script prints."""
+
+
+def parse(output: str, bridge: str, wanted: frozenset[str]) -> State:
+    """Parse the read script's output.
+
+    Args:
+        output: everything the script printed.
+        bridge: name of the bridge.
+        wanted: destinations of the plan's routes, to find foreign routes that are in the way.
+
+    Raises:
+        UnreadableError: when a section is missing or is not what its tool prints.
+    """
+    sections = _sections(output)
+    if "end" not in sections:
+        raise UnreadableError(f"the answer ends too early: {output[-200:]!r}")
+    try:
+        return _state(sections, bridge, wanted)
+    except (KeyError, ValueError, TypeError) as error:
+        raise UnreadableError(f"{type(error).__name__}: {error}") from error
+
+
+def _sections(output: str) -> dict[str, str]:
+    sections: dict[str, list[str]] = {}
+    current: list[str] = []
+    for line in output.splitlines():
+        if line.startswith(MARKER):
+            current = sections.setdefault(line[len(MARKER) :].strip(), [])
+        else:
+            current.append(line)
+    return {name: "\n".join(lines).strip() for name, lines in sections.items()}
+
+
+def _state(sections: Mapping[str, str], bridge: str, wanted: frozenset[str]) -> State:
+    links, foreign_links = _links(sections)
+    routes, foreign_routes, ra_devices = _routes(sections, wanted)
+    own = frozenset(link.name for link in links)
+    recorded, listing = (sections["nft"].split("\n") + ["", ""])[:2]
+    names = recorded.split()
+    intact = len(names) == 2 and listing.split()[:1] == names[1:]
+    node = dict(line.partition("=")[::2] for line in sections["node"].splitlines())
+    current = node.get("current", "").rpartition("/")[2]
+    return State(
+        links=links,
+        foreign_links=foreign_links,
+        addresses=tuple(_addresses(sections["addresses"], bridge)),
+        recorded_addresses=tuple(sections["recorded"].split()),
+        routes=routes,
+        foreign_routes=foreign_routes,
+        ra_devices=ra_devices,
+        neighbours=tuple(_neighbours(sections["neighbours"], own)),
+        fdb=tuple(_fdb(sections, own)),
+        sysctls=_pairs(sections["sysctls"], ":", "/proc/sys/"),
+        held=_pairs(sections["held"], " = ", ""),
+        underlay=tuple(_underlay(sections)),
+        files={path: sha for sha, path in _words(sections["files"])},
+        links_to=_pairs(sections["symlinks"], " ", ""),
+        nft_loaded=names[0] if intact else "",
+        nft_present=node.get("table") == "yes",
+        generation=int(current) if current.isdigit() else None,
+        generations=tuple(sorted(int(g) for g in node["generations"].split() if g.isdigit())),
+        pending=node.get("pending") == "yes",
+        has_systemd=node.get("systemd") == "yes",
+        missing_tools=tuple(node.get("missing", "").split()),
+        plugins=_plugins(sections["plugins"]),
+    )
+
+
+def _json(text: str) -> list[dict[str, Any]]:
+    """A JSON list of `ip -j`; nothing printed means nothing found, and old versions print an
+    empty object for every interface that a selector left out."""
+    return [item for item in json.loads(text or "[]") if item]
+
+
+def _words(text: str) -> Iterator[tuple[str, str]]:
+    for line in text.splitlines():
+        first, _space, rest = line.partition(" ")
+        yield first, rest.strip()
+
+
+def _pairs(text: str, separator: str, prefix: str) -> dict[str, str]:
+    pairs = {}
+    for line in text.splitlines():
+        path, found, value = line.partition(separator)
+        if found and not line.startswith("#"):
+            pairs[path.removeprefix(prefix)] = value.strip()
+    return pairs
+
+
+def _links(sections: Mapping[str, str]) -> tuple[tuple[Link, ...], tuple[str, ...]]:
+    own, foreign = [], []
+    for item in _json(sections["bridges"]) + _json(sections["vxlans"]):
+        name = item["ifname"]
+        if ALTNAME_PREFIX + name not in item.get("altnames", []):
+            foreign.append(name)
+            continue
+        data = item["linkinfo"].get("info_data", {})
+        vxlan = None
+        if item["linkinfo"]["info_kind"] == "vxlan":
+            local = data.get("local") or data.get("local6") or ""
+            vxlan = Vxlan(data["id"], data["port"], local)
+        up = "UP" in item["flags"]
+        own.append(Link(name, item["address"], item["mtu"], vxlan, up))
+    return tuple(own), tuple(foreign)
+
+
+def _addresses(text: str, bridge: str) -> Iterator[Address]:
+    for item in _json(text):
+        for entry in item.get("addr_info", []):
+            if entry.get("scope") == "global":
+                yield Address(bridge, f"{entry['local']}/{entry['prefixlen']}")
+
+
+def _routes(
+    sections: Mapping[str, str], wanted: frozenset[str]
+) -> tuple[tuple[Route, ...], tuple[ForeignRoute, ...], tuple[str, ...]]:
+    own, foreign, ra_devices = [], [], []
+    for family, host_length in (("routes4", "/32"), ("routes6", "/128")):
+        for item in _json(sections[family]):
+            dst = item["dst"]
+            if dst == "default":
+                if item.get("protocol") == "ra" and "dev" in item:
+                    ra_devices.append(item["dev"])
+                continue
+            dst = dst if "/" in dst else dst + host_length
+            metric = int(item.get("metric", 0))
+            if item.get("protocol") in PROTOCOL_NAMES and metric == ROUTE_METRIC:
+                own.append(_route(dst, item))
+            elif dst in wanted and item.get("protocol") != "kernel":
+                text = f"{dst} via {item.get('gateway', '-')} dev {item.get('dev', '-')}"
+                text += f" proto {item.get('protocol', 'boot')} metric {metric}"
+                foreign.append(ForeignRoute(dst, text, metric))
+    return tuple(own), tuple(foreign), tuple(dict.fromkeys(ra_devices))
+
+
+def _route(dst: str, item: Mapping[str, Any]) -> Route:
+    return Route(
+        dst=dst,
+        via=item.get("gateway") or item.get("via", {}).get("host", ""),
+        src=item.get("prefsrc", ""),
+        dev=item.get("dev"),
+        onlink="onlink" in item.get("flags", []),
+    )
+
+
+def _neighbours(text: str, own: frozenset[str]) -> Iterator[Neighbour]:
+    for item in _json(text):
+        if item.get("dev") in own and "PERMANENT" in item.get("state", []):
+            yield Neighbour(item["dev"], item["dst"], item.get("lladdr", ""))
+
+
+def _fdb(sections: Mapping[str, str], own: frozenset[str]) -> Iterator[FdbEntry]:
+    for name, text in sections.items():
+        if not name.startswith("fdb "):
+            continue
+        dev = name.partition(" ")[2]
+        for item in _json(text):
+            if dev in own and "dst" in item:
+                yield FdbEntry(dev, item["mac"], item["dst"])
+
+
+def _underlay(sections: Mapping[str, str]) -> Iterator[UnderlayInterface]:
+    for name, text in sections.items():
+        if name.startswith("underlay "):
+            for item in _json(text):
+                if "ifname" in item:
+                    up = "UP" in item.get("flags", [])
+                    address = name.partition(" ")[2]
+                    yield UnderlayInterface(address, item["ifname"], item["mtu"], up)
+
+
+def _plugins(text: str) -> dict[str, tuple[str, ...]]:
+    """Lines ``name absent``, ``name known`` or ``name {json}`` as the plugin's VERSION says."""
+    plugins: dict[str, tuple[str, ...]] = {}
+    for name, answer in _words(text):
+        if answer == "absent":
+            plugins[name] = ()
+        elif answer == "known":
+            plugins[name] = ("known",)
+        else:
+            try:
+                plugins[name] = tuple(json.loads(answer).get("supportedVersions", ["unreadable"]))
+            except ValueError:
+                plugins[name] = ("unreadable",)
+    return plugins

@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""One node, put together: what to read, what is wanted, what to send. Pure.
+
+The one place where plan, rendered files and the collection's own files meet; `converge`,
+`drift` and the tests go through here, so that they cannot disagree.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from .changes import PROGRAM, ChangeSet, Wanted, diff, needed_on_foreign_interfaces
+from .conflist import plugins_of
+from .intent.model import Fabric
+from .kernel.objects import Route
+from .kernel.read import read_script
+from .kernel.state import State, parse
+from .plan import NodePlan
+from .transaction import Staged, stage_script
+
+UNDERLAY_SYSCTL = "/etc/podnet/underlay.sysctl"
+UNIT = "/etc/systemd/system/podnet.service"
+UNIT_LINK = "/etc/systemd/system/multi-user.target.wants/podnet.service"
+PROTOCOLS = "/etc/iproute2/rt_protos.d/podnet.conf"
+
+
+def sha256(content: str) -> str:
+    return hashlib.sha256(content.encode()).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class NodeFiles:
+    """Text that a node gets.
+
+    Attributes:
+        definitions: rendered file name → content; they become a generation.
+        program, unit, protocols: the collection's own files.
+    """
+
+    definitions: Mapping[str, str]
+    program: str
+    unit: str
+    protocols: str
+
+
+def script_to_read(fabric: Fabric, plan: NodePlan) -> str:
+    """The shell text that prints this node's state."""
+    return read_script(
+        bridge=fabric.bridge,
+        underlay=plan.node.underlay_addresses,
+        sysctls=[item.path for item in plan.sysctls],
+        files=[PROGRAM, UNIT, PROTOCOLS, UNDERLAY_SYSCTL, conflist_path(fabric)],
+        symlinks=[UNIT_LINK],
+        plugins=plugins_of(fabric),
+        bin_dir=fabric.cni.bin_dir,
+        cni_version=fabric.cni.version,
+    )
+
+
+def read(fabric: Fabric, plan: NodePlan, output: str) -> State:
+    """The state that the script printed."""
+    wanted = frozenset(item.dst for item in plan.objects if isinstance(item, Route))
+    return parse(output, fabric.bridge, wanted)
+
+
+def conflist_path(fabric: Fabric) -> str:
+    return f"{fabric.cni.conf_dir}/{fabric.cni.file}"
+
+
+def changes_for(
+    fabric: Fabric, plan: NodePlan, files: NodeFiles, have: State, kept: int
+) -> tuple[ChangeSet, str]:
+    """The node's changes, and the shell text that stages them."""
+    own = _own_files(fabric, plan, files, have)
+    wanted = Wanted(
+        objects=plan.objects,
+        files={path: (name, sha256(text), mode) for path, (name, text, mode) in own.items()},
+        symlinks={UNIT_LINK: UNIT} if have.has_systemd else {},
+        nft_sha256=sha256(files.definitions["podnet.nft"]),
+        generation_sha256={name: sha256(text) for name, text in files.definitions.items()},
+        program_sha256=sha256(files.program),
+    )
+    changes = diff(wanted, have)
+    number = max((have.generation or 0, *have.generations)) + 1
+    staged = {f"generation/{name}": text for name, text in files.definitions.items()}
+    staged.update({name: text for name, text, _mode in own.values()})
+    staged["cni"] = fabric.cni.version + "\n"
+    if changes.stale_program:
+        staged["files/podnet-node"] = files.program
+    new = number if changes.stale_generation else None
+    return changes, stage_script(Staged(staged, new, kept), changes)
+
+
+def _own_files(
+    fabric: Fabric, plan: NodePlan, files: NodeFiles, have: State
+) -> dict[str, tuple[str, str, str]]:
+    """Absolute path → (name in the transaction's folder, content, mode)."""
+    own = {
+        PROTOCOLS: ("files/rt_protos.conf", files.protocols, "0644"),
+        conflist_path(fabric): (
+            f"generation/{fabric.cni.file}",
+            files.definitions[fabric.cni.file],
+            "0644",
+        ),
+    }
+    if have.has_systemd:
+        own[UNIT] = ("files/podnet.service", files.unit, "0644")
+    held = needed_on_foreign_interfaces(plan.objects, have)
+    if held:
+        text = "# podnet: settings of interfaces that are not podnet's; set first at boot.\n"
+        text += "".join(f"{path} = {value}\n" for path, value in sorted(held.items()))
+        own[UNDERLAY_SYSCTL] = ("files/underlay.sysctl", text, "0644")
+    return own

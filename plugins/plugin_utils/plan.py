@@ -1,0 +1,277 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Fabric → everything that every node must have. Pure; sees all nodes, touches none."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from .backends import MODES, serving
+from .intent.model import FAMILIES, Fabric, Family, Node
+from .intent.parse import HostVars, parse_fabric
+from .intent.problems import Problem, ProblemsError
+from .kernel.objects import (
+    Address,
+    FdbEntry,
+    KernelObject,
+    Link,
+    Neighbour,
+    Route,
+    Sysctl,
+)
+
+# IPv6 needs 1280 bytes on every link (RFC 8200, section 5); every IPv4 host must take 576
+# bytes (RFC 791), and a pod network below that would fragment even DNS answers.
+LEAST_MTU = {"ipv4": 576, "ipv6": 1280}
+LONGEST_INTERFACE = 15
+
+
+@dataclass(frozen=True, slots=True)
+class Path:
+    """How packets of one family get from a node to a peer."""
+
+    peer: str
+    family: Family
+    backend: str
+
+
+@dataclass(frozen=True, slots=True)
+class NodePlan:
+    """What one node must have.
+
+    Attributes:
+        pod_mtu: bytes; the same on the whole fleet.
+        sysctls: in the order in which they must be set.
+        links: bridge first.
+        entries: per peer, in the order of the fleet: (peer, backend names, objects).
+        masquerade: families whose packets leave the cluster with the node's own address.
+        direct_peers: underlay addresses of peers to which pod addresses are routed directly.
+    """
+
+    node: Node
+    pod_mtu: int
+    sysctls: tuple[Sysctl, ...]
+    links: tuple[Link, ...]
+    addresses: tuple[Address, ...]
+    entries: tuple[tuple[Node, tuple[str, ...], tuple[KernelObject, ...]], ...]
+    paths: tuple[Path, ...]
+    direct_peers: tuple[str, ...]
+
+    @property
+    def objects(self) -> tuple[KernelObject, ...]:
+        """Every kernel object, in an order in which each finds what it needs."""
+        peers = [item for _peer, _names, objects in self.entries for item in objects]
+        # By kind, so that each tool runs once; routes last, they need the others.
+        rank: dict[type, int] = {Neighbour: 0, FdbEntry: 1, Route: 2}
+        peers.sort(key=lambda item: rank[type(item)])
+        # Settings below conf/<device> exist only after the device.
+        late = [item for item in self.sysctls if self._of_device(item)]
+        early = [item for item in self.sysctls if not self._of_device(item)]
+        return (*early, *self.links, *late, *self.addresses, *peers)
+
+    def _of_device(self, item: Sysctl) -> bool:
+        return any(f"/conf/{link.name}/" in f"/{item.path}" for link in self.links)
+
+
+def compile_fleet(hosts: HostVars) -> Fabric:
+    """Raw inventory variables → a fleet that can be planned.
+
+    Raises:
+        ProblemsError: every problem of inventory and plan together.
+    """
+    fabric, problems = parse_fabric(hosts)
+    problems += problems_of(fabric)
+    if problems:
+        raise ProblemsError("the inventory", problems)
+    return fabric
+
+
+def problems_of(fabric: Fabric) -> list[Problem]:
+    """Why a fleet that was read cannot be planned."""
+    # A node whose address could not be read is reported already; every pair with it would
+    # only repeat that.
+    if not all(node.underlay for node in fabric.nodes):
+        return []
+    return [*_unreachable(fabric), *_device_name(fabric), *_mtu(fabric)]
+
+
+def _unreachable(fabric: Fabric) -> Iterator[Problem]:
+    """Pairs that no backend of the mode serves; one pair per reason stands for all."""
+    seen: set[str] = set()
+    for node, peer in _representative_pairs(fabric):
+        for family in fabric.families:
+            if serving(fabric, node, peer, family):
+                continue
+            backends = MODES[fabric.mode]
+            reasons = [b.refusal(fabric, node, peer, family) or "" for b in backends]
+            text = "; ".join(sorted(set(reasons)))
+            if text in seen:
+                continue
+            seen.add(text)
+            yield Problem(
+                "podnet_mode",
+                f"{fabric.mode} cannot carry {family} from {node.name} to {peer.name}",
+                "every pair of nodes served for every family",
+                text,
+                "correct podnet_segment or the underlay addresses, or set podnet_mode to auto",
+            )
+
+
+def _representative_pairs(fabric: Fabric) -> Iterator[tuple[Node, Node]]:
+    """One pair per pair of kinds of node. Backends decide by segment and underlay families
+    alone, so nodes that share both need not be asked one by one: the number of kinds counts,
+    not the square of the number of nodes."""
+    kinds: dict[tuple[str, tuple[Family, ...]], list[Node]] = {}
+    for node in fabric.nodes:
+        families = tuple(f for f in FAMILIES if f in node.underlay)
+        kinds.setdefault((node.segment, families), []).append(node)
+    groups = list(kinds.values())
+    for index, group in enumerate(groups):
+        if len(group) > 1:
+            yield group[0], group[1]
+        for other in groups[index + 1 :]:
+            yield group[0], other[0]
+
+
+def _device_name(fabric: Fabric) -> Iterator[Problem]:
+    name = fabric.vxlan_device
+    if len(name) > LONGEST_INTERFACE:
+        yield Problem(
+            "podnet_vni",
+            "the name of the VXLAN device would be too long",
+            f"at most {LONGEST_INTERFACE} characters",
+            f"{name}, {len(name)} characters",
+            "choose a smaller VNI, or the standard port 4789",
+        )
+    if name == fabric.bridge:
+        yield Problem(
+            "podnet_bridge",
+            "is the name of the VXLAN device, too",
+            "a name of its own",
+            name,
+            "rename the bridge",
+        )
+
+
+def overlay_overhead(fabric: Fabric) -> int:
+    """Bytes that encapsulation takes from the underlay MTU: 0 when no pair uses an overlay."""
+    used = {
+        backend.name: backend.overhead(fabric)
+        for node, peer in _representative_pairs(fabric)
+        for family in fabric.families
+        if (backend := serving(fabric, node, peer, family))
+    }
+    return max(used.values(), default=0)
+
+
+def pod_mtu(fabric: Fabric) -> int:
+    """Bytes. One value for the fleet: the largest that fits every path between nodes."""
+    if fabric.mtu is not None:
+        return fabric.mtu
+    return min((n.underlay_mtu for n in fabric.nodes), default=1500) - overlay_overhead(fabric)
+
+
+def _mtu(fabric: Fabric) -> Iterator[Problem]:
+    if not fabric.nodes:
+        return
+    overhead = overlay_overhead(fabric)
+    smallest = min(fabric.nodes, key=lambda node: (node.underlay_mtu, node.name))
+    room = smallest.underlay_mtu - overhead
+    sum_text = f"underlay MTU {smallest.underlay_mtu} of {smallest.name} - {overhead} overhead"
+    least = max((LEAST_MTU[family] for family in fabric.families), default=576)
+    if fabric.mtu is not None and fabric.mtu > room:
+        yield Problem(
+            "podnet_mtu",
+            "larger than what fits the underlay",
+            f"{room} or less ({sum_text})",
+            str(fabric.mtu),
+            "leave podnet_mtu out, it is computed; or raise the underlay MTU",
+        )
+    elif (found := pod_mtu(fabric)) < least:
+        where = "podnet_mtu" if fabric.mtu else f"nodes.{smallest.name}.podnet_underlay_mtu"
+        yield Problem(
+            where,
+            "the pod MTU would be too small",
+            f"{least} or more for {' and '.join(fabric.families)} pods",
+            f"{found}" if fabric.mtu else f"{found} ({sum_text})",
+            "raise the MTU",
+        )
+
+
+def backend_of(fabric: Fabric, node: str, peer: str, family: Family) -> str:
+    """Name of the backend that serves a pair of nodes."""
+    backend = serving(fabric, fabric.by_name[node], fabric.by_name[peer], family)
+    if backend is None:
+        raise LookupError(f"no backend of mode {fabric.mode} serves {node} -> {peer} {family}")
+    return backend.name
+
+
+def plan_node(fabric: Fabric, name: str) -> NodePlan:
+    """Everything that one node must have. O(peers)."""
+    node = fabric.by_name[name]
+    mtu = pod_mtu(fabric)
+    entries: list[tuple[Node, tuple[str, ...], tuple[KernelObject, ...]]] = []
+    paths: list[Path] = []
+    devices: dict[str, Link] = {}
+    direct: list[str] = []
+    for peer in fabric.nodes:
+        if peer is node:
+            continue
+        # A dict keeps the order and drops what two families share (the FDB entry).
+        objects: dict[KernelObject, None] = {}
+        names: dict[str, None] = {}
+        for family in fabric.families:
+            backend = serving(fabric, node, peer, family)
+            if backend is None:
+                raise LookupError(f"no backend serves {name} -> {peer.name} {family}")
+            if backend.name not in devices and (link := backend.device(fabric, node, mtu)):
+                devices[backend.name] = link
+            paths.append(Path(peer.name, family, backend.name))
+            names[backend.name] = None
+            objects.update(dict.fromkeys(backend.entries(fabric, node, peer, family)))
+            if not backend.overhead(fabric) and family in peer.underlay:
+                direct.append(peer.underlay[family])
+        entries.append((peer, tuple(names), tuple(objects)))
+    links = (Link(fabric.bridge, node.bridge_mac, mtu), *devices.values())
+    return NodePlan(
+        node=node,
+        pod_mtu=mtu,
+        sysctls=tuple(_sysctls(fabric, links)),
+        links=links,
+        addresses=tuple(_addresses(fabric, node)),
+        entries=tuple(entries),
+        paths=tuple(paths),
+        direct_peers=tuple(direct),
+    )
+
+
+def _addresses(fabric: Fabric, node: Node) -> Iterator[Address]:
+    for family in fabric.families:
+        length = node.cidr_by_family[family].rpartition("/")[2]
+        yield Address(fabric.bridge, f"{node.gateways[family]}/{length}")
+
+
+def _sysctls(fabric: Fabric, links: tuple[Link, ...]) -> Iterator[Sysctl]:
+    if "ipv4" in fabric.families:
+        yield Sysctl("net/ipv4/ip_forward", "1")
+    if "ipv6" in fabric.families:
+        yield Sysctl("net/ipv6/conf/all/forwarding", "1")
+    for link in links:
+        if "ipv4" in fabric.families:
+            yield Sysctl(f"net/ipv4/conf/{link.name}/forwarding", "1")
+            # Loose (RFC 3704, 2.4): while a change runs, the two ways of a pair may differ.
+            yield Sysctl(f"net/ipv4/conf/{link.name}/rp_filter", "2")
+        if "ipv6" in fabric.families:
+            yield Sysctl(f"net/ipv6/conf/{link.name}/disable_ipv6", "0")
+            yield Sysctl(f"net/ipv6/conf/{link.name}/forwarding", "1")
+            # A pod must not become the node's default router by a router advertisement.
+            yield Sysctl(f"net/ipv6/conf/{link.name}/accept_ra", "0")
+
+
+def digest(files: dict[str, str]) -> str:
+    """SHA-256 over rendered files (name → content), independent of their order."""
+    total = hashlib.sha256()
+    for name in sorted(files):
+        total.update(f"{name}\0{len(files[name])}\0{files[name]}".encode())
+    return total.hexdigest()

@@ -1,0 +1,110 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Plan against live node, before anything is changed: what would keep the plan from working.
+
+Kept apart from the checks of the inventory: those need no node, these need the node's state.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from .conflist import plugins_of
+from .intent.model import Fabric
+from .intent.problems import Problem
+from .kernel.state import State
+from .plan import NodePlan
+
+PLUGINS_MISSING = "CNI plugins are missing"
+
+
+def preflight(fabric: Fabric, plan: NodePlan, have: State) -> list[Problem]:
+    """Everything on one node that must be mended first."""
+    return [
+        *_tools(plan, have),
+        *_underlay(plan, have),
+        *_names(plan, have),
+        *_cni(fabric, have),
+    ]
+
+
+def missing_plugins(fabric: Fabric, have: State) -> tuple[str, ...]:
+    """CNI plugins that the conflist names and the node does not have."""
+    return tuple(name for name in plugins_of(fabric) if not have.plugins.get(name))
+
+
+def _tools(plan: NodePlan, have: State) -> Iterator[Problem]:
+    if have.missing_tools:
+        yield Problem(
+            f"{plan.node.name}",
+            "programs are missing on the node",
+            "ip, bridge (iproute2), nft (nftables), awk, sed, sha256sum",
+            "no " + ", ".join(have.missing_tools),
+            "install the packages iproute2 and nftables",
+        )
+
+
+def _underlay(plan: NodePlan, have: State) -> Iterator[Problem]:
+    for index, address in enumerate(plan.node.underlay_addresses):
+        where = f"{plan.node.name}: podnet_underlay_addresses[{index}]"
+        interface = next((i for i in have.underlay if i.address == address), None)
+        if interface is None:
+            yield Problem(
+                where,
+                "no interface of the node has this address",
+                f"{address} on an interface",
+                "no such address (ip address show)",
+                "correct the address, or configure it on the node",
+            )
+            continue
+        if not interface.up:
+            yield Problem(
+                where,
+                "the underlay interface is down",
+                f"{interface.dev} up",
+                f"{interface.dev} down",
+                f"bring it up: ip link set dev {interface.dev} up",
+            )
+        if interface.mtu < plan.node.underlay_mtu:
+            yield Problem(
+                f"{plan.node.name}: podnet_underlay_mtu",
+                "the real link is smaller than declared",
+                f"{interface.dev} with an MTU of {plan.node.underlay_mtu} or more",
+                f"{interface.mtu}",
+                f"set podnet_underlay_mtu to {interface.mtu}, or raise the MTU of {interface.dev}",
+            )
+
+
+def _names(plan: NodePlan, have: State) -> Iterator[Problem]:
+    for link in plan.links:
+        if link.name in have.foreign_links:
+            yield Problem(
+                f"{plan.node.name}: {link.name}",
+                "an interface of this name is there and is not podnet's",
+                f"no {link.name}, or one with the altname {link.altname}",
+                f"{link.name} without the altname",
+                f"remove it, choose another name, or hand it over: "
+                f"ip link property add dev {link.name} altname {link.altname}",
+            )
+
+
+def _cni(fabric: Fabric, have: State) -> Iterator[Problem]:
+    version, folder = fabric.cni.version, fabric.cni.bin_dir
+    missing = missing_plugins(fabric, have)
+    if missing:
+        yield Problem(
+            f"podnet_cni_bin_dir: {folder}",
+            PLUGINS_MISSING,
+            "the programs " + ", ".join(plugins_of(fabric)),
+            "no " + ", ".join(missing),
+            "let podnet install them (podnet_cni_install: package), or name the right folder",
+        )
+    for name in plugins_of(fabric):
+        versions = have.plugins.get(name, ())
+        if versions and version not in versions and versions != ("known",):
+            yield Problem(
+                f"podnet_cni_version: {folder}/{name}",
+                "the plugin does not speak this version of CNI",
+                f"cniVersion {version}",
+                "supported: " + ", ".join(versions),
+                "choose one of these for podnet_cni_version, or install newer plugins",
+            )

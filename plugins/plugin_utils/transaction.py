@@ -1,0 +1,118 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""ChangeSet → the shell text that stages and runs it on a node. Pure.
+
+The text needs a POSIX shell only. It stages everything into one folder, hands that to
+`podnet-node`, and prints one line per outcome that `outcome` reads back.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shlex
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from .changes import PHASES, PROGRAM, Change, ChangeSet
+from .kernel.state import MARKER
+
+
+_HEAD = """set -eu; umask 022; LC_ALL=C; export LC_ALL; PATH=$PATH:/usr/sbin:/sbin; export PATH
+mkdir -p /etc/podnet/generations /run/podnet
+stage=$(mktemp -d /etc/podnet/stage.XXXXXX); trap 'rm -rf "$stage"' EXIT
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Staged:
+    """What travels to the node with the first phase.
+
+    Attributes:
+        files: path in the transaction's folder → content.
+        number: of the new generation; None when the definitions on the node stay.
+        kept: how many generations to keep.
+    """
+
+    files: Mapping[str, str]
+    number: int | None
+    kept: int
+
+
+def stage_script(staged: Staged, changes: ChangeSet) -> str:
+    """Text that lays down the transaction; run it before the first phase."""
+    files = dict(staged.files)
+    for name in PHASES:
+        phase = changes.phase(name)
+        if phase:
+            files[f"{name}.do"] = _lines(change.do for change in phase)
+            files[f"{name}.undo"] = _lines(change.undo for change in phase)
+    if staged.number is not None:
+        files["number"] = f"{staged.number}\n"
+    files["kept"] = f"{staged.kept}\n"
+    folders = sorted({name.rpartition("/")[0] for name in files if "/" in name})
+    parts = [_HEAD]
+    parts += [f'mkdir -p "$stage/{folder}"\n' for folder in folders]
+    parts += [_here(name, content) for name, content in sorted(files.items())]
+    program = shlex.quote(PROGRAM)
+    parts.append(
+        f'if [ -f "$stage/files/podnet-node" ]; then\n'
+        f"  mkdir -p {PROGRAM.rpartition('/')[0]}\n"
+        f'  cp "$stage/files/podnet-node" {program}.new; chmod 755 {program}.new\n'
+        f"  mv -f {program}.new {program}\n"
+        f"fi\n"
+        f'{program} begin "$stage"\n'
+    )
+    return "".join(parts)
+
+
+def phase_script(phase: str, last: bool) -> str:
+    """Text that runs one phase, and commits after the last one of this node."""
+    commit = f" && {PROGRAM} commit" if last else ""
+    return f"{PROGRAM} apply {phase}{commit}\n"
+
+
+def _lines(commands: Iterable[object]) -> str:
+    return "".join(f"{command or '-'}\n" for command in commands)
+
+
+def _here(name: str, content: str) -> str:
+    """A here-document whose delimiter cannot be a line of the content."""
+    delimiter = "PODNET_" + hashlib.sha256(content.encode()).hexdigest()[:24]
+    body = content if content.endswith("\n") or not content else content + "\n"
+    return f"cat > \"$stage/{name}\" <<'{delimiter}'\n{body}{delimiter}\n"
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a phase came to on a node.
+
+    Attributes:
+        state: ``applied``, ``committed``, ``undone`` (failed and taken back completely),
+            ``broken`` (failed and could not be taken back) or ``unknown``.
+        command: the line that failed.
+        error: what its tool said.
+    """
+
+    state: str
+    command: str = ""
+    error: str = ""
+
+
+def outcome(output: str) -> Outcome:
+    """Read what `podnet-node` printed."""
+    state, command = "unknown", ""
+    noise: list[str] = []
+    for line in output.splitlines():
+        if not line.startswith(MARKER):
+            noise.append(line.strip())
+            continue
+        word, _space, rest = line[len(MARKER) :].partition(" ")
+        if word == "failed":
+            command = rest
+        else:
+            state = word
+    return Outcome(state, command, "; ".join(line for line in noise if line))
+
+
+def shown(changes: Iterable[Change]) -> list[str]:
+    """The commands of a phase as a person reads them in check mode."""
+    return [f"{change.do}    # {change.why}" for change in changes]

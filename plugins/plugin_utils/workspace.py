@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The controller's files: rendered definitions, the parsed fleet, and what a run leaves.
+
+The only module of plugin_utils that touches the file system. Files are replaced atomically,
+so that an interrupted run leaves the old or the new content and nothing between.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import jinja2
+
+from .intent.model import Fabric
+from .render import DEFINITIONS, MANIFEST, environment
+
+COLLECTION = Path(__file__).resolve().parents[2]
+
+
+class WorkspaceError(Exception):
+    """A file that an earlier stage should have left is not there or cannot be read."""
+
+
+class Workspace:
+    """Paths below ``podnet_output_dir``."""
+
+    def __init__(self, root: str | None) -> None:
+        self.root = Path(root or os.getcwd()).expanduser().resolve()
+        self.state = self.root / ".podnet"
+
+    def intended(self, node: str) -> Path:
+        return self.root / "intended" / node
+
+    def save_fabric(self, fabric: Fabric) -> None:
+        write(self.state / "fabric.json", json.dumps(fabric.to_dict(), indent=1) + "\n")
+
+    def fabric(self) -> Fabric:
+        """The fleet that the plan stage of this run saved."""
+        return Fabric.from_dict(self.load("fabric.json", "run the role plan first"))
+
+    def save(self, name: str, data: Any) -> None:
+        write(self.state / name, json.dumps(data, indent=1, sort_keys=True) + "\n")
+
+    def load(self, name: str, remedy: str) -> Any:
+        path = self.state / name
+        try:
+            return json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise WorkspaceError(f"{path}: cannot be read ({error}); {remedy}") from error
+
+    def forget(self, names: Iterable[str]) -> list[str]:
+        """Remove the rendered definitions of nodes that are not in the fleet any more. Only
+        folders that podnet made, which a manifest shows."""
+        keep = frozenset(names)
+        parent = self.root / "intended"
+        folders = sorted(parent.iterdir()) if parent.is_dir() else []
+        gone = [f for f in folders if f.name not in keep and (f / MANIFEST).is_file()]
+        for folder in gone:
+            shutil.rmtree(folder)
+        return [folder.name for folder in gone]
+
+
+def write(path: Path, text: str) -> bool:
+    """Replace ``path`` by ``text`` atomically; False, and no write, when it holds it already."""
+    if path.is_file() and path.read_text(encoding="utf-8") == text:
+        return False
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as stream:
+            stream.write(text)
+        os.chmod(name, 0o644)
+        os.replace(name, path)
+    except BaseException:
+        os.unlink(name)
+        raise
+    return True
+
+
+def templates() -> dict[str, jinja2.Template]:
+    """The roles' templates: definition → template."""
+    env = environment()
+    return {
+        name: env.from_string(role_file(role, "templates", f"{name}.j2"))
+        for role, names in DEFINITIONS.items()
+        for name in names
+    }
+
+
+def role_file(role: str, kind: str, name: str) -> str:
+    """Text of a file of one of the collection's roles."""
+    return (COLLECTION / "roles" / role / kind / name).read_text(encoding="utf-8")
