@@ -3,20 +3,19 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from typing import Any
 
 from ansible.plugins.action import ActionBase
 
 from ..plugin_utils import node as node_room
-from ..plugin_utils.changes import PHASES, ChangeSet
+from ..plugin_utils.changes import PHASES
 from ..plugin_utils.intent.problems import Problem, ProblemsError
-from ..plugin_utils.kernel.state import State, UnreadableError
+from ..plugin_utils.kernel.state import UnreadableError
 from ..plugin_utils.plan import plan_node
-from ..plugin_utils.preflight import PLUGINS_MISSING, missing_plugins, preflight
-from ..plugin_utils.render import render_node
-from ..plugin_utils.transaction import outcome, phase_script, shown
-from ..plugin_utils.workspace import Workspace, WorkspaceError, role_file, templates
+from ..plugin_utils.preflight import PLUGINS_MISSING, missing_plugins
+from ..plugin_utils.settle import settle, settle_fleet
+from ..plugin_utils.transaction import outcome, phase_script
+from ..plugin_utils.workspace import Workspace, WorkspaceError
 
 SPEC = {
     "stage": {"type": "str", "required": True, "choices": ["read", "gate", *PHASES]},
@@ -49,7 +48,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types
         answer = self._low_level_execute_command("sh -s", in_data=text.encode(), sudoable=True)
         return answer["rc"], answer["stdout"], answer["stderr"]
 
-    def _read(self, workspace: Workspace, name: str, kept: int) -> dict[str, Any]:
+    def _read(self, workspace: Workspace, name: str, generations: int) -> dict[str, Any]:
         fabric = workspace.fabric()
         plan = plan_node(fabric, name)
         _rc, output, errors = self._shell(node_room.script_to_read(fabric, plan))
@@ -58,83 +57,65 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types
         except UnreadableError as error:
             text = f"{name}: the node's state cannot be read: {error}. {errors.strip()}"
             return {"failed": True, "msg": text}
-        files = node_room.NodeFiles(
-            definitions=render_node(fabric, plan, templates()),
-            program=role_file("converge", "files", "podnet-node"),
-            unit=role_file("converge", "files", "podnet.service"),
-            protocols=role_file("converge", "files", "rt_protos.conf"),
-        )
-        changes, staged = node_room.changes_for(fabric, plan, files, have, kept)
-        problems = preflight(fabric, plan, have)
-        workspace.save(
-            f"run/{name}.json",
-            {
-                "phases": list(changes.phases),
-                "staged": staged,
-                "problems": [asdict(problem) for problem in problems],
-                "missing_plugins": list(missing_plugins(fabric, have)),
-            },
-        )
+        found = settle(fabric, name, have, generations)
+        missing = list(missing_plugins(fabric, have))
+        run = {**found, "answer": output, "missing_plugins": missing, "generations": generations}
+        workspace.save(f"run/{name}.json", run)
         return {
-            **self._counts(changes, have),
-            "ready": not problems,
-        }
-
-    def _counts(self, changes: ChangeSet, have: State) -> dict[str, Any]:
-        commands = {phase: shown(changes.phase(phase)) for phase in PHASES}
-        result: dict[str, Any] = {
-            "changed": self._task.check_mode and bool(changes.phases),
-            "phases": list(changes.phases),
-            "commands": {phase: len(lines) for phase, lines in commands.items()},
+            "changed": False,
+            "phases": found["phases"],
             "generation": have.generation,
-            "warnings": list(changes.warnings),
+            "warnings": found["warnings"],
         }
-        if self._task.diff:
-            text = "".join(f"# {p}\n" + "\n".join(c) + "\n" for p, c in commands.items() if c)
-            if changes.stale_generation:
-                text += "# definitions\na new generation below /etc/podnet/generations\n"
-            result["diff"] = {"prepared": text}
-        return result
 
     def _gate(
         self, workspace: Workspace, variables: dict[str, Any], install: str
     ) -> dict[str, Any]:
         """Runs once, after every node was read and before any is changed."""
-        hosts = variables["ansible_play_hosts"]
+        hosts = [str(host) for host in variables["ansible_play_hosts"]]
         runs = {
             host: workspace.load(f"run/{host}.json", "run the stage read first") for host in hosts
         }
+        fabric = workspace.fabric()
+        problems, notes = [], []
+        # What the fleet has to say matters only where something would be switched or removed.
+        if any(run["interesting"] for run in runs.values()):
+            problems, notes = settle_fleet(fabric, runs)
+            for host, run in runs.items():
+                workspace.save(f"run/{host}.json", run)
         missing = [host for host, run in runs.items() if run["missing_plugins"]]
-        problems = [
-            Problem(**item)
-            for host, run in runs.items()
-            for item in run["problems"]
-            if not (install != "none" and host in missing and item["what"] == PLUGINS_MISSING)
-        ]
+        for host, run in runs.items():
+            known = install != "none" and host in missing
+            found = [Problem(**item) for item in run["problems"]]
+            problems += [p for p in found if not (known and p.what == PLUGINS_MISSING)]
         if problems:
             return {"failed": True, "msg": ProblemsError("the nodes", problems).text()}
-        phases = [p for p in PHASES if any(p in run["phases"] for run in runs.values())]
-        changing = [host for host, run in runs.items() if run["phases"]]
+        phases = {host: run["phases"] for host, run in runs.items()}
+        changing = [host for host in hosts if phases[host]]
         return {
             "changed": False,
-            "idle": not phases and not missing,
+            "idle": not changing and not missing,
             "phases": phases,
             "install": missing if install != "none" else [],
             "podnet_summary": f"{len(hosts)} nodes read, {len(changing)} to change",
+            "podnet_lines": notes + [w for run in runs.values() for w in run["warnings"]],
         }
 
     def _apply(self, workspace: Workspace, name: str, phase: str) -> dict[str, Any]:
         run = workspace.load(f"run/{name}.json", "run the stage read first")
         if phase not in run["phases"]:
             return {"changed": False}
+        done: dict[str, Any] = {"changed": True, "commands": len(run["shown"][phase])}
+        if self._task.diff:
+            done["diff"] = {"prepared": f"{phase}:\n" + "\n".join(run["shown"][phase]) + "\n"}
         if self._task.check_mode:
-            return {"changed": True}
+            return done
         first, last = run["phases"][0] == phase, run["phases"][-1] == phase
         text = (run["staged"] if first else "") + phase_script(phase, last)
         rc, output, errors = self._shell(text)
         came = outcome(output)
         if rc == 0 and came.state in ("applied", "committed"):
-            return {"changed": True}
+            return done
         back = {
             "undone": "everything was taken back; the node is as it was before",
             "broken": "taking it back failed in part; run podnet-node rollback on the node",

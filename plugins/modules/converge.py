@@ -40,11 +40,11 @@ attributes:
   check_mode:
     description: Can run in check mode and say what would change, without changing it.
     support: full
-    details: Stage V(read) reports what would change; the other stages do nothing.
+    details: The stages add, switch and remove report what they would do, and do nothing.
   diff_mode:
     description: Says in detail what changes.
     support: full
-    details: Stage V(read) shows the commands of every phase.
+    details: The stages add, switch and remove show their commands, each with its reason.
   idempotent:
     description: A second run with the same input changes nothing.
     support: full
@@ -61,14 +61,18 @@ EXAMPLES = r"""
 
 RETURN = r"""
 phases:
-  description: Phases with something to do.
+  description: Phases with something to do; for stage V(gate) by node.
+  type: raw
+  returned: stages read and gate
+idle:
+  description: Whether no node has anything to do.
+  type: bool
+  returned: stage gate
+install:
+  description: Nodes on which CNI plugins are missing and will be installed.
   type: list
   elements: str
-  returned: stage read
-commands:
-  description: Number of commands by phase.
-  type: dict
-  returned: stage read
+  returned: stage gate
 generation:
   description: Number of the current generation of the node; null when there is none.
   type: int
@@ -78,4 +82,8 @@ warnings:
   type: list
   elements: str
   returned: stage read
+commands:
+  description: Number of commands of the phase.
+  type: int
+  returned: stages add, switch and remove
 """

@@ -49,6 +49,7 @@ def script_to_read(fabric: Fabric, plan: NodePlan) -> str:
     """The shell text that prints this node's state."""
     return read_script(
         bridge=fabric.bridge,
+        addresses=[item.cidr for item in plan.addresses],
         underlay=plan.node.underlay_addresses,
         sysctls=[item.path for item in plan.sysctls],
         files=[PROGRAM, UNIT, PROTOCOLS, UNDERLAY_SYSCTL, conflist_path(fabric)],
@@ -70,9 +71,14 @@ def conflist_path(fabric: Fabric) -> str:
 
 
 def changes_for(
-    fabric: Fabric, plan: NodePlan, files: NodeFiles, have: State, kept: int
+    fabric: Fabric,
+    plan: NodePlan,
+    files: NodeFiles,
+    have: State,
+    generations: int,
 ) -> tuple[ChangeSet, str]:
-    """The node's changes, and the shell text that stages them."""
+    """The node's changes, and the shell text that stages them; ``generations`` is how many
+    stay on the node."""
     own = _own_files(fabric, plan, files, have)
     wanted = Wanted(
         objects=plan.objects,
@@ -90,7 +96,7 @@ def changes_for(
     if changes.stale_program:
         staged["files/podnet-node"] = files.program
     new = number if changes.stale_generation else None
-    return changes, stage_script(Staged(staged, new, kept), changes)
+    return changes, stage_script(Staged(staged, new, generations), changes)
 
 
 def _own_files(

@@ -4,11 +4,11 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from .backends import MODES, serving
-from .intent.model import FAMILIES, Fabric, Family, Node
+from .backends import MODES, Target, serving
+from .intent.model import FAMILIES, Fabric, Family, Node, family_of, gateway_of, link_local_of
 from .intent.parse import HostVars, parse_fabric
 from .intent.problems import Problem, ProblemsError
 from .kernel.objects import (
@@ -25,6 +25,11 @@ from .kernel.objects import (
 # bytes (RFC 791), and a pod network below that would fragment even DNS answers.
 LEAST_MTU = {"ipv4": 576, "ipv6": 1280}
 LONGEST_INTERFACE = 15
+
+
+# Node name → ranges that the inventory does not give it any more and its pods still hold.
+Retiring = Mapping[str, tuple[str, ...]]
+NOTHING_RETIRING: Retiring = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +50,9 @@ class NodePlan:
         sysctls: in the order in which they must be set.
         links: bridge first.
         entries: per peer, in the order of the fleet: (peer, backend names, objects).
-        masquerade: families whose packets leave the cluster with the node's own address.
         direct_peers: underlay addresses of peers to which pod addresses are routed directly.
+        retiring: ranges of this node that pods still hold and the inventory does not name.
+        retiring_anywhere: the same for the whole fleet.
     """
 
     node: Node
@@ -57,6 +63,8 @@ class NodePlan:
     entries: tuple[tuple[Node, tuple[str, ...], tuple[KernelObject, ...]], ...]
     paths: tuple[Path, ...]
     direct_peers: tuple[str, ...]
+    retiring: tuple[str, ...] = ()
+    retiring_anywhere: tuple[str, ...] = ()
 
     @property
     def objects(self) -> tuple[KernelObject, ...]:
@@ -114,7 +122,8 @@ def _unreachable(fabric: Fabric) -> Iterator[Problem]:
                 f"{fabric.mode} cannot carry {family} from {node.name} to {peer.name}",
                 "every pair of nodes served for every family",
                 text,
-                "correct podnet_segment or the underlay addresses, or set podnet_mode to auto",
+                "correct podnet_segment, podnet_vxlan_family or the underlay addresses"
+                + (", or set podnet_mode to auto" if fabric.mode == "routed" else ""),
             )
 
 
@@ -207,10 +216,16 @@ def backend_of(fabric: Fabric, node: str, peer: str, family: Family) -> str:
     return backend.name
 
 
-def plan_node(fabric: Fabric, name: str) -> NodePlan:
-    """Everything that one node must have. O(peers)."""
+def plan_node(fabric: Fabric, name: str, retiring: Retiring = NOTHING_RETIRING) -> NodePlan:
+    """Everything that one node must have. O(peers).
+
+    ``retiring`` ranges are no node's any more, but pods still hold addresses of them: they
+    stay reachable exactly as the wanted ones are, and get no new pods.
+    """
     node = fabric.by_name[name]
     mtu = pod_mtu(fabric)
+    own = retiring.get(name, ())
+    sources = {family_of(cidr): gateway_of(cidr) for cidr in own} | dict(node.gateways)
     entries: list[tuple[Node, tuple[str, ...], tuple[KernelObject, ...]]] = []
     paths: list[Path] = []
     devices: dict[str, Link] = {}
@@ -221,48 +236,58 @@ def plan_node(fabric: Fabric, name: str) -> NodePlan:
         # A dict keeps the order and drops what two families share (the FDB entry).
         objects: dict[KernelObject, None] = {}
         names: dict[str, None] = {}
-        for family in fabric.families:
+        for cidr in (*peer.pod_cidrs, *retiring.get(peer.name, ())):
+            family = family_of(cidr)
             backend = serving(fabric, node, peer, family)
             if backend is None:
                 raise LookupError(f"no backend serves {name} -> {peer.name} {family}")
             if backend.name not in devices and (link := backend.device(fabric, node, mtu)):
                 devices[backend.name] = link
-            paths.append(Path(peer.name, family, backend.name))
+            target = Target(family, cidr, sources.get(family))
+            objects.update(dict.fromkeys(backend.entries(fabric, node, peer, target)))
             names[backend.name] = None
-            objects.update(dict.fromkeys(backend.entries(fabric, node, peer, family)))
-            if not backend.overhead(fabric) and family in peer.underlay:
+            if cidr in peer.pod_cidrs:
+                paths.append(Path(peer.name, family, backend.name))
+            if not backend.overhead(fabric) and peer.underlay[family] not in direct:
                 direct.append(peer.underlay[family])
         entries.append((peer, tuple(names), tuple(objects)))
     links = (Link(fabric.bridge, node.bridge_mac, mtu), *devices.values())
+    ranges = (*node.pod_cidrs, *own)
     return NodePlan(
         node=node,
         pod_mtu=mtu,
-        sysctls=tuple(_sysctls(fabric, links)),
+        sysctls=tuple(_sysctls({family_of(cidr) for cidr in ranges}, links)),
         links=links,
-        addresses=tuple(_addresses(fabric, node)),
+        addresses=tuple(_addresses(fabric.bridge, node, ranges)),
         entries=tuple(entries),
         paths=tuple(paths),
         direct_peers=tuple(direct),
+        retiring=own,
+        retiring_anywhere=tuple(sorted({c for cidrs in retiring.values() for c in cidrs})),
     )
 
 
-def _addresses(fabric: Fabric, node: Node) -> Iterator[Address]:
-    for family in fabric.families:
-        length = node.cidr_by_family[family].rpartition("/")[2]
-        yield Address(fabric.bridge, f"{node.gateways[family]}/{length}")
+def _addresses(bridge: str, node: Node, ranges: tuple[str, ...]) -> Iterator[Address]:
+    for cidr in ranges:
+        yield Address(bridge, f"{gateway_of(cidr)}/{cidr.rpartition('/')[2]}")
+    if any(family_of(cidr) == "ipv6" for cidr in ranges):
+        # Without a link-local address the kernel sends no neighbour solicitation for packets
+        # that it forwards (net/ipv6/ndisc.c, ndisc_send_ns). The kernel's own would wait for
+        # duplicate detection until the first pod is there, and then for a second longer.
+        yield Address(bridge, f"{link_local_of(node.bridge_mac)}/64")
 
 
-def _sysctls(fabric: Fabric, links: tuple[Link, ...]) -> Iterator[Sysctl]:
-    if "ipv4" in fabric.families:
+def _sysctls(families: set[Family], links: tuple[Link, ...]) -> Iterator[Sysctl]:
+    if "ipv4" in families:
         yield Sysctl("net/ipv4/ip_forward", "1")
-    if "ipv6" in fabric.families:
+    if "ipv6" in families:
         yield Sysctl("net/ipv6/conf/all/forwarding", "1")
     for link in links:
-        if "ipv4" in fabric.families:
+        if "ipv4" in families:
             yield Sysctl(f"net/ipv4/conf/{link.name}/forwarding", "1")
             # Loose (RFC 3704, 2.4): while a change runs, the two ways of a pair may differ.
             yield Sysctl(f"net/ipv4/conf/{link.name}/rp_filter", "2")
-        if "ipv6" in fabric.families:
+        if "ipv6" in families:
             yield Sysctl(f"net/ipv6/conf/{link.name}/disable_ipv6", "0")
             yield Sysctl(f"net/ipv6/conf/{link.name}/forwarding", "1")
             # A pod must not become the node's default router by a router advertisement.

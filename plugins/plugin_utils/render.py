@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import jinja2
 
 from .conflist import conflist_text
-from .intent.model import FAMILIES, Fabric
+from .intent.model import FAMILIES, Fabric, family_of
 from .kernel.objects import FdbEntry, KernelObject, Neighbour, Route, lines
 from .plan import NodePlan, digest
 
@@ -87,21 +87,25 @@ def _masquerade(fabric: Fabric, plan: NodePlan) -> list[dict[str, str | list[str
     """Per family: the node's pods, and everything that must see their real addresses."""
     rules: list[dict[str, str | list[str]]] = []
     for family in FAMILIES:
-        if family not in fabric.families or family not in fabric.masquerade:
+        if family not in fabric.masquerade:
+            continue
+        pods = [c for c in (*plan.node.pod_cidrs, *plan.retiring) if family_of(c) == family]
+        if not pods:
             continue
         keyword, short = ("ip", "4") if family == "ipv4" else ("ip6", "6")
         everything = (
             *fabric.cluster_cidrs,
             *fabric.masquerade_exclude,
+            *plan.retiring_anywhere,
             *plan.direct_peers,
         )
-        inside = sorted({c for c in everything if (":" in c) == (family == "ipv6")})
+        inside = sorted({c for c in everything if family_of(c) == family})
         rules.append(
             {
                 "keyword": keyword,
                 "set": f"inside{short}",
                 "type": f"{family}_addr",
-                "pods": plan.node.cidr_by_family[family],
+                "pods": pods[0] if len(pods) == 1 else "{ " + ", ".join(pods) + " }",
                 "inside": inside,
             }
         )
@@ -116,6 +120,7 @@ def _manifest(fabric: Fabric, plan: NodePlan, files: Mapping[str, str]) -> str:
         "node": plan.node.name,
         "mode": fabric.mode,
         "pod_cidrs": list(plan.node.pod_cidrs),
+        "retiring": list(plan.retiring),
         "pod_mtu": plan.pod_mtu,
         "devices": [link.name for link in plan.links],
         "digest": digest(dict(files)),

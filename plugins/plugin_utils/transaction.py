@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from .changes import PHASES, PROGRAM, Change, ChangeSet
 from .kernel.state import MARKER
 
-
 _HEAD = """set -eu; umask 022; LC_ALL=C; export LC_ALL; PATH=$PATH:/usr/sbin:/sbin; export PATH
 mkdir -p /etc/podnet/generations /run/podnet
 stage=$(mktemp -d /etc/podnet/stage.XXXXXX); trap 'rm -rf "$stage"' EXIT

@@ -10,9 +10,11 @@ from ansible.inventory.manager import InventoryManager
 from ansible.parsing.dataloader import DataLoader
 from ansible.vars.hostvars import HostVars
 from ansible.vars.manager import VariableManager
-
 from ansible_collections.podnet.fabric.plugins.action.plan import _variables
-from ansible_collections.podnet.fabric.plugins.plugin_utils.plan import compile_fleet, plan_node
+from ansible_collections.podnet.fabric.plugins.plugin_utils.plan import (
+    compile_fleet,
+    plan_node,
+)
 from ansible_collections.podnet.fabric.plugins.plugin_utils.render import render_node
 from ansible_collections.podnet.fabric.plugins.plugin_utils.workspace import templates
 

@@ -8,10 +8,11 @@ import shutil
 from pathlib import Path
 
 import pytest
-from inventories import tree, variables
-
-from ansible_collections.podnet.fabric.plugins.plugin_utils.intent.problems import ProblemsError
+from ansible_collections.podnet.fabric.plugins.plugin_utils.intent.problems import (
+    ProblemsError,
+)
 from ansible_collections.podnet.fabric.plugins.plugin_utils.plan import compile_fleet
+from inventories import tree, variables
 
 HERE = Path(__file__).parent
 CASES = sorted(path.parent for path in HERE.glob("cases/*/hosts.yml"))

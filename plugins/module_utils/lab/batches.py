@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import ipaddress
-from typing import Sequence
+from collections.abc import Sequence
 
 from . import naming
 from .topology import LabNode, Segment, Topology
@@ -59,8 +59,12 @@ def router_port(ident: str, index: int, node: LabNode, netns: str) -> str:
 def node(topology: Topology, node: LabNode, management: str) -> str:
     """In the node: addresses and default routes; ``management`` with its prefix length."""
     segment = topology.segment(node.segment)
-    lines = ["link set lo up", f"addr add {management} dev mgmt0",
-             "link set mgmt0 addrgenmode none", "link set mgmt0 up"]
+    lines = [
+        "link set lo up",
+        f"addr add {management} dev mgmt0",
+        "link set mgmt0 addrgenmode none",
+        "link set mgmt0 up",
+    ]
     for address in node.addresses:
         prefix = _in(address, segment.networks).split("/")[1]
         lines.append(f"addr add {address}/{prefix} dev eth0{_nodad(address)}")

@@ -6,7 +6,7 @@ from __future__ import annotations
 import hashlib
 import ipaddress
 import re
-from typing import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from .topology import MANAGEMENT, LabError
 
@@ -62,7 +62,7 @@ def router_bridge(segment: str) -> str:
 def mac(ident: str, node: str, link: str) -> str:
     """A locally administered MAC that a node keeps over restarts, as hardware does."""
     digest = _digest(f"{ident}\0{node}\0{link}")
-    return "06:" + ":".join(digest[i:i + 2] for i in range(0, 10, 2))
+    return "06:" + ":".join(digest[i : i + 2] for i in range(0, 10, 2))
 
 
 def machine_id(ident: str, node: str) -> str:
@@ -77,8 +77,10 @@ def free_management_subnet(used: Iterable[str]) -> str:
     for subnet in MANAGEMENT.subnets(new_prefix=MANAGEMENT_PREFIX):
         if not any(subnet.overlaps(network) for network in networks):
             return str(subnet)
-    raise LabError(f"no subnet of {MANAGEMENT} is free on this machine.\n"
-                   "    do:       Take down labs that nobody needs (playbook lab_down).")
+    raise LabError(
+        f"no subnet of {MANAGEMENT} is free on this machine.\n"
+        "    do:       Take down labs that nobody needs (playbook lab_down)."
+    )
 
 
 def management_address(subnet: str, index: int) -> str:

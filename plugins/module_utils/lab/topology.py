@@ -5,8 +5,9 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Iterable, Mapping, Sequence, Tuple, Union
+from typing import Any, Union
 
 Address = Union[ipaddress.IPv4Address, ipaddress.IPv6Address]
 Network = Union[ipaddress.IPv4Network, ipaddress.IPv6Network]
@@ -49,7 +50,7 @@ class LabNode:
 
     name: str
     segment: str
-    addresses: Tuple[str, ...]
+    addresses: tuple[str, ...]
     mtu: int
     init: str
 
@@ -59,8 +60,8 @@ class Segment:
     """One underlay segment: its subnets and the router's address in each (same order)."""
 
     name: str
-    networks: Tuple[str, ...]
-    gateways: Tuple[str, ...]
+    networks: tuple[str, ...]
+    gateways: tuple[str, ...]
     mtu: int
 
 
@@ -68,9 +69,9 @@ class Segment:
 class Topology:
     """The whole lab: nodes and segments sorted by name, the outside host's interfaces."""
 
-    nodes: Tuple[LabNode, ...]
-    segments: Tuple[Segment, ...]
-    outside: Tuple[str, ...]
+    nodes: tuple[LabNode, ...]
+    segments: tuple[Segment, ...]
+    outside: tuple[str, ...]
 
     def segment(self, name: str) -> Segment:
         return next(segment for segment in self.segments if segment.name == name)
@@ -105,36 +106,58 @@ def derive(
 
 def _barrier(problems: Sequence[Problem]) -> None:
     if problems:
-        raise LabError("\n".join(["The lab cannot be built; nothing was touched."]
-                                 + [str(problem) for problem in problems]))
+        raise LabError(
+            "\n".join(
+                ["The lab cannot be built; nothing was touched."]
+                + [str(problem) for problem in problems]
+            )
+        )
 
 
-def _node(position: int, entry: Mapping[str, Any], init: str) -> Union[LabNode, list]:
+def _node(position: int, entry: Mapping[str, Any], init: str) -> LabNode | list:
     """The parsed node, or the list of its problems."""
     name = str(entry.get("name", ""))
     where = f"nodes.{name or position}"
     problems = []
     if not NAME.match(name):
-        problems.append(Problem(
-            f"{where}.name", "not usable as a host name", "letters, digits, dots, hyphens; "
-            "at most 63", repr(name), "Rename the host in the inventory."))
+        problems.append(
+            Problem(
+                f"{where}.name",
+                "not usable as a host name",
+                "letters, digits, dots, hyphens; at most 63",
+                repr(name),
+                "Rename the host in the inventory.",
+            )
+        )
     mtu = int(entry.get("underlay_mtu") or 1500)
     if not MTU_RANGE[0] <= mtu <= MTU_RANGE[1]:
-        problems.append(Problem(
-            f"{where}.underlay_mtu", "no interface can have this MTU",
-            f"{MTU_RANGE[0]} to {MTU_RANGE[1]} bytes", str(mtu), "Set podnet_underlay_mtu."))
+        problems.append(
+            Problem(
+                f"{where}.underlay_mtu",
+                "no interface can have this MTU",
+                f"{MTU_RANGE[0]} to {MTU_RANGE[1]} bytes",
+                str(mtu),
+                "Set podnet_underlay_mtu.",
+            )
+        )
     own_init = str(entry.get("init") or init)
     if own_init not in INITS:
-        problems.append(Problem(
-            f"{where}.init", "unknown kind of PID 1", " or ".join(INITS), own_init,
-            "Set podnet_lab_init of the host."))
+        problems.append(
+            Problem(
+                f"{where}.init",
+                "unknown kind of PID 1",
+                " or ".join(INITS),
+                own_init,
+                "Set podnet_lab_init of the host.",
+            )
+        )
     addresses = _addresses(where, entry.get("underlay_addresses") or [], problems)
     if problems:
         return problems
     return LabNode(name, str(entry.get("segment") or "default"), addresses, mtu, own_init)
 
 
-def _addresses(where: str, raw: Sequence[Any], problems: list) -> Tuple[str, ...]:
+def _addresses(where: str, raw: Sequence[Any], problems: list) -> tuple[str, ...]:
     """Canonical addresses, IPv4 first; what is wrong is added to ``problems``."""
     where = f"{where}.underlay_addresses"
     found = []
@@ -142,14 +165,35 @@ def _addresses(where: str, raw: Sequence[Any], problems: list) -> Tuple[str, ...
         try:
             found.append(ipaddress.ip_address(str(text)))
         except ValueError:
-            problems.append(Problem(where, "not an address", "an IPv4 or IPv6 address without "
-                                    "a prefix length", str(text), "Correct the address."))
+            problems.append(
+                Problem(
+                    where,
+                    "not an address",
+                    "an IPv4 or IPv6 address without a prefix length",
+                    str(text),
+                    "Correct the address.",
+                )
+            )
     if not raw:
-        problems.append(Problem(where, "the node has no underlay address", "one per family",
-                                "none", "Set podnet_underlay_addresses of the host."))
+        problems.append(
+            Problem(
+                where,
+                "the node has no underlay address",
+                "one per family",
+                "none",
+                "Set podnet_underlay_addresses of the host.",
+            )
+        )
     if len({address.version for address in found}) < len(found):
-        problems.append(Problem(where, "two addresses of one family", "one per family",
-                                ", ".join(map(str, found)), "Keep one of them."))
+        problems.append(
+            Problem(
+                where,
+                "two addresses of one family",
+                "one per family",
+                ", ".join(map(str, found)),
+                "Keep one of them.",
+            )
+        )
     return tuple(str(address) for address in sorted(found, key=lambda a: a.version))
 
 
@@ -160,9 +204,15 @@ def _duplicates(nodes: Sequence[LabNode]) -> list:
     for node in nodes:
         for key in (f"name {node.name}",) + tuple(f"address {a}" for a in node.addresses):
             if key in owners:
-                problems.append(Problem(
-                    f"nodes.{node.name}", f"the {key} is used twice", "one node each",
-                    f"also {owners[key]}", "Give each node its own."))
+                problems.append(
+                    Problem(
+                        f"nodes.{node.name}",
+                        f"the {key} is used twice",
+                        "one node each",
+                        f"also {owners[key]}",
+                        "Give each node its own.",
+                    )
+                )
             owners[key] = node.name
     return problems
 
@@ -204,8 +254,15 @@ def _gateway(name: str, network: Network, taken: set, problems: list) -> str:
         address = type(network.network_address)(number)
         if address not in taken:
             return str(address)
-    problems.append(Problem(f"segments.{name}", "no address is left for the gateway",
-                            f"a free address in {network}", "none", "Use fewer nodes."))
+    problems.append(
+        Problem(
+            f"segments.{name}",
+            "no address is left for the gateway",
+            f"a free address in {network}",
+            "none",
+            "Use fewer nodes.",
+        )
+    )
     return str(network.network_address)
 
 
@@ -214,19 +271,23 @@ def _overlaps(segments: Sequence[Segment]) -> list:
     known.append(("the management network", MANAGEMENT))
     problems = []
     for index, (where, network) in enumerate(known):
-        for other, second in known[index + 1:]:
+        for other, second in known[index + 1 :]:
             if network.version == second.version and network.overlaps(second):
-                problems.append(Problem(
-                    where, f"its subnet {network} overlaps {second} of {other}",
-                    "separate subnets, each the /24 (IPv4) or /64 (IPv6) around the segment's "
-                    "node addresses, or wider where they do not fit into one",
-                    f"{network} and {second}",
-                    "Choose underlay addresses of separate subnets, or put the nodes into one "
-                    "podnet_segment."))
+                problems.append(
+                    Problem(
+                        where,
+                        f"its subnet {network} overlaps {second} of {other}",
+                        "separate subnets, each the /24 (IPv4) or /64 (IPv6) around the segment's "
+                        "node addresses, or wider where they do not fit into one",
+                        f"{network} and {second}",
+                        "Choose underlay addresses of separate subnets, or put the nodes into one "
+                        "podnet_segment.",
+                    )
+                )
     return problems
 
 
-def _outside(taken: Sequence[str]) -> Tuple[str, ...]:
+def _outside(taken: Sequence[str]) -> tuple[str, ...]:
     """Interface addresses of the outside host: the first candidates that nothing uses."""
     networks = [ipaddress.ip_network(cidr, strict=False) for cidr in taken]
     chosen = []

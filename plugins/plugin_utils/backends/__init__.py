@@ -8,7 +8,7 @@ from typing import cast
 
 from ..intent.model import Fabric, Family, Node
 from . import host_routes, vxlan
-from .base import Backend
+from .base import Backend, Target
 
 BACKENDS: Mapping[str, Backend] = {
     module.name: cast(Backend, module) for module in (host_routes, vxlan)
@@ -27,3 +27,6 @@ def serving(fabric: Fabric, node: Node, peer: Node, family: Family) -> Backend |
         if backend.refusal(fabric, node, peer, family) is None:
             return backend
     return None
+
+
+__all__ = ["BACKENDS", "MODES", "Backend", "Target", "serving"]

@@ -7,10 +7,21 @@ that knows modes by name. The same verbs in the same order in every backend.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Protocol
 
 from ..intent.model import Fabric, Family, Node
 from ..kernel.objects import KernelObject, Link
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A range of pods on a peer, and the node's own address in the pod network of that family
+    (None when it has none), which becomes the source of what the node itself sends there."""
+
+    family: Family
+    cidr: str
+    src: str | None
 
 
 class Backend(Protocol):
@@ -27,5 +38,5 @@ class Backend(Protocol):
     def device(self, fabric: Fabric, node: Node, mtu: int) -> Link | None:
         """The device the backend needs once per node; ``mtu`` is the pod MTU of the fleet."""
 
-    def entries(self, fabric: Fabric, node: Node, peer: Node, family: Family) -> list[KernelObject]:
-        """What ``node`` needs so that its packets of ``family`` reach the pods of ``peer``."""
+    def entries(self, fabric: Fabric, node: Node, peer: Node, target: Target) -> list[KernelObject]:
+        """What ``node`` needs so that its packets reach ``target`` on ``peer``."""

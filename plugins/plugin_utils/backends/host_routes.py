@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from ..intent.model import Fabric, Family, Node
 from ..kernel.objects import KernelObject, Link, Route
+from .base import Target
 
 name = "host_routes"
 
@@ -26,11 +27,5 @@ def device(fabric: Fabric, node: Node, mtu: int) -> Link | None:
     return None
 
 
-def entries(fabric: Fabric, node: Node, peer: Node, family: Family) -> list[KernelObject]:
-    return [
-        Route(
-            dst=peer.cidr_by_family[family],
-            via=peer.underlay[family],
-            src=node.gateways[family],
-        )
-    ]
+def entries(fabric: Fabric, node: Node, peer: Node, target: Target) -> list[KernelObject]:
+    return [Route(dst=target.cidr, via=peer.underlay[target.family], src=target.src or "")]

@@ -7,16 +7,20 @@ per family one neighbour (inner next hop → VTEP MAC) and one route; nothing is
 
 from __future__ import annotations
 
-from ..intent.model import VXLAN_OVERHEAD, Fabric, Family, Node, link_local_of
+from ..intent.model import VXLAN_OVERHEAD, Fabric, Family, Node, gateway_of, link_local_of
 from ..kernel.objects import FdbEntry, KernelObject, Link, Neighbour, Route, Vxlan
+from .base import Target
 
 name = "vxlan"
 
 
 def refusal(fabric: Fabric, node: Node, peer: Node, family: Family) -> str | None:
-    if fabric.underlay_family is None:
+    if fabric.underlay_family is not None:
+        return None
+    if fabric.vxlan_family == "auto":
         return "no address family that every node's underlay has"
-    return None
+    lacking = next(n.name for n in fabric.nodes if fabric.vxlan_family not in n.underlay)
+    return f"podnet_vxlan_family is {fabric.vxlan_family}, and {lacking} has no such address"
 
 
 def overhead(fabric: Fabric) -> int:
@@ -32,26 +36,26 @@ def device(fabric: Fabric, node: Node, mtu: int) -> Link | None:
     return Link(fabric.vxlan_device, node.vtep_mac, mtu, local)
 
 
-def entries(fabric: Fabric, node: Node, peer: Node, family: Family) -> list[KernelObject]:
+def entries(fabric: Fabric, node: Node, peer: Node, target: Target) -> list[KernelObject]:
     underlay = fabric.underlay_family
     if underlay is None:
         return []
     dev = fabric.vxlan_device
-    next_hop = _next_hop(peer, family)
+    next_hop = _next_hop(peer, target)
     return [
         Neighbour(dev, next_hop, peer.vtep_mac),
         FdbEntry(dev, peer.vtep_mac, peer.underlay[underlay]),
         Route(
-            dst=peer.cidr_by_family[family],
+            dst=target.cidr,
             via=next_hop,
-            src=node.gateways[family],
+            src=target.src or "",
             dev=dev,
-            onlink=family == "ipv4",
+            onlink=target.family == "ipv4",
         ),
     ]
 
 
-def _next_hop(peer: Node, family: Family) -> str:
+def _next_hop(peer: Node, target: Target) -> str:
     """The peer's inner next hop.
 
     IPv4: its gateway address, which no packet has to carry. IPv6: the link-local address of
@@ -59,4 +63,6 @@ def _next_hop(peer: Node, family: Family) -> str:
     route covers (net/ipv6/route.c, ip6_route_check_nh_onlink), and in a switch from direct
     routes to VXLAN the gateway address is covered by the very route that is to be replaced.
     """
-    return peer.gateways[family] if family == "ipv4" else link_local_of(peer.vtep_mac)
+    if target.family == "ipv6":
+        return link_local_of(peer.vtep_mac)
+    return peer.gateways.get("ipv4") or gateway_of(target.cidr)

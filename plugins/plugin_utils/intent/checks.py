@@ -13,20 +13,42 @@ from typing import Any
 from .model import FAMILIES, Fabric, Family, Node, family_of
 from .problems import Problem
 
+CLUSTER = "podnet_cluster_cidrs"
 IPNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 # The gateway and at least one pod must fit; IPv4 also loses network and broadcast address.
 LONGEST: Mapping[Family, int] = {"ipv4": 30, "ipv6": 126}
 
+# This host, loopback, link-local, multicast (RFC 6890, RFC 4291). 240.0.0.0/4 is not here:
+# Linux forwards it, and large fleets use it for pods.
+UNUSABLE = tuple(
+    ipaddress.ip_network(cidr)
+    for cidr in (
+        "0.0.0.0/8",
+        "127.0.0.0/8",
+        "169.254.0.0/16",
+        "224.0.0.0/4",
+        "::/8",
+        "fe80::/10",
+        "ff00::/8",
+    )
+)
 
-def check(fabric: Fabric, fleet: Mapping[str, Any]) -> list[Problem]:
-    """All problems of a parsed fleet that no single value shows."""
+
+def check(
+    fabric: Fabric, fleet: Mapping[str, Any], unread: frozenset[str] = frozenset()
+) -> list[Problem]:
+    """All problems of a parsed fleet that no single value shows.
+
+    ``unread`` holds the places of lists that could not be read in full: what seems to be
+    missing there may well be there, so nothing is said about it.
+    """
     return [
         *_empty(fabric),
         *_unusable_ranges(fabric),
-        *_ranges(fabric, fleet),
+        *_ranges(fabric, fleet, unread),
         *_prefix_lengths(fabric, fleet["podnet_node_prefix_lengths"] or {}),
-        *_families(fabric),
+        *_families(fabric, unread),
         *_underlay(fabric),
         *_names(fabric),
     ]
@@ -87,11 +109,17 @@ def _covers(outer: IPNetwork, inner: IPNetwork) -> bool:
     )
 
 
-def _ranges(fabric: Fabric, fleet: Mapping[str, Any]) -> Iterator[Problem]:
-    cluster = _named(fabric.cluster_cidrs, "podnet_cluster_cidrs")
+def _intersect(one: IPNetwork, two: IPNetwork) -> bool:
+    return _covers(one, two) or _covers(two, one)
+
+
+def _ranges(fabric: Fabric, fleet: Mapping[str, Any], unread: frozenset[str]) -> Iterator[Problem]:
+    cluster = _named(fabric.cluster_cidrs, CLUSTER)
     pods = _pod_ranges(fabric)
     inside = " ".join(fabric.cluster_cidrs) or "(none declared)"
-    for (outer, _w, owner), (inner, where, _o) in overlaps(pods):
+    for (outer, _w, owner), (inner, where, own) in overlaps(pods):
+        if owner == own:
+            continue  # more than one range of a family: reported as such
         yield Problem(
             where,
             f"overlaps a pod CIDR of {owner}",
@@ -99,20 +127,22 @@ def _ranges(fabric: Fabric, fleet: Mapping[str, Any]) -> Iterator[Problem]:
             f"{inner}, and {outer} of {owner}",
             f"give each node its own range inside podnet_cluster_cidrs {inside}",
         )
-    yield from _outside(pods, cluster, inside)
-    for (outer, _w, owner), (inner, where, _o) in overlaps(cluster):
+    if CLUSTER not in unread:
+        yield from _outside(pods, cluster, inside)
+    for (outer, _w, _owner), (inner, where, _o) in overlaps(cluster):
         yield Problem(
             where,
             "overlaps another cluster CIDR",
             "ranges that are disjoint",
-            f"{inner}, and {outer} of {owner}",
+            f"{inner}, and {outer}",
             "remove the smaller one",
         )
     for name in ("podnet_service_cidrs", "podnet_host_cidrs"):
-        others = _named(fleet[name] or (), name)
-        for one, two in overlaps([*cluster, *others]):
-            if one[2] != two[2]:
-                yield _foreign_overlap(one, two, name)
+        # Every pair: behind the nearest cover another one may hide. There are few of them.
+        for other in _named(fleet[name] or (), name):
+            for mine in cluster:
+                if _intersect(mine[0], other[0]):
+                    yield _foreign_overlap(mine, other, name)
 
 
 def _outside(
@@ -133,9 +163,8 @@ def _outside(
 
 
 def _foreign_overlap(
-    one: tuple[IPNetwork, str, str], two: tuple[IPNetwork, str, str], name: str
+    cluster: tuple[IPNetwork, str, str], other: tuple[IPNetwork, str, str], name: str
 ) -> Problem:
-    cluster, other = (two, one) if one[2] == name else (one, two)
     return Problem(
         cluster[1],
         f"overlaps {name}",
@@ -146,12 +175,13 @@ def _foreign_overlap(
 
 
 def _unusable_ranges(fabric: Fabric) -> Iterator[Problem]:
-    cluster = _named(fabric.cluster_cidrs, "podnet_cluster_cidrs")
+    cluster = _named(fabric.cluster_cidrs, CLUSTER)
     for network, where, _owner in [*cluster, *_pod_ranges(fabric)]:
-        if network.is_multicast or network.is_loopback or network.is_link_local:
+        clash = next((bad for bad in UNUSABLE if _intersect(network, bad)), None)
+        if clash is not None:
             yield Problem(
                 where,
-                "no pod can have an address of this range",
+                f"no pod can have an address of {clash}",
                 "a unicast range, private (RFC 1918, RFC 4193) or your own",
                 str(network),
                 "choose another range",
@@ -181,12 +211,12 @@ def _prefix_lengths(fabric: Fabric, lengths: Mapping[str, int]) -> Iterator[Prob
             )
 
 
-def _families(fabric: Fabric) -> Iterator[Problem]:
+def _families(fabric: Fabric, unread: frozenset[str]) -> Iterator[Problem]:
     """Every node has exactly one range of every family that the cluster has."""
     for node in fabric.nodes:
-        if not node.pod_cidrs:
-            continue  # reported where it was read
         where = place(node, "pod_cidrs")
+        if not node.pod_cidrs or where in unread or CLUSTER in unread:
+            continue  # reported where it was read
         found = ", ".join(node.pod_cidrs)
         for family in FAMILIES:
             count = sum(family_of(cidr) == family for cidr in node.pod_cidrs)
@@ -217,7 +247,7 @@ def _underlay(fabric: Fabric) -> Iterator[Problem]:
     seen: dict[str, str] = {}
     taken = [
         *_pod_ranges(fabric),
-        *_named(fabric.cluster_cidrs, "podnet_cluster_cidrs"),
+        *_named(fabric.cluster_cidrs, CLUSTER),
     ]
     addresses: list[tuple[IPNetwork, str, str]] = []
     for node in fabric.nodes:
@@ -225,7 +255,8 @@ def _underlay(fabric: Fabric) -> Iterator[Problem]:
         if len(node.underlay) < len(node.underlay_addresses):
             found = ", ".join(node.underlay_addresses)
             remedy = "keep the one the other nodes reach"
-            yield Problem(where, "more than one per family", "one address", found, remedy)
+            expected = "one address per family"
+            yield Problem(where, "more than one address of a family", expected, found, remedy)
         for index, address in enumerate(node.underlay_addresses):
             spot = f"{where}[{index}]"
             if address in seen and seen[address] != node.name:

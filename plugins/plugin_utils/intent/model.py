@@ -26,6 +26,11 @@ def family_of(address: str) -> Family:
     return "ipv6" if ":" in address else "ipv4"
 
 
+def gateway_of(cidr: str) -> str:
+    """First host address of a pod CIDR: the bridge's own address in it."""
+    return str(ipaddress.ip_network(cidr)[1])
+
+
 def locally_administered_mac(seed: str) -> str:
     """A stable unicast MAC for ``seed``: 02 and five octets of its SHA-256.
 
@@ -74,10 +79,7 @@ class Node:
     @cached_property
     def gateways(self) -> Mapping[Family, str]:
         """First host address of each pod CIDR: the bridge's own address."""
-        return {
-            family: str(ipaddress.ip_network(cidr)[1])
-            for family, cidr in self.cidr_by_family.items()
-        }
+        return {family: gateway_of(cidr) for family, cidr in self.cidr_by_family.items()}
 
     @cached_property
     def vtep_mac(self) -> str:

@@ -4,20 +4,53 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from . import checks
 from .model import Cni, Fabric, Node
-from .problems import Problem, nearest, shown
+from .problems import PREFIX, Problem, nearest, shown
 from .readers import NAME, READERS, wrong_type
 from .schema import FLEET_KEYS, NODE_KEYS, REQUIRED, TOOL_KEYS, Key
 
-PREFIX = "podnet_"
 FLEET_NAMES = frozenset(key.name for key in FLEET_KEYS)
 NODE_NAMES = frozenset(PREFIX + key.name for key in NODE_KEYS)
 KNOWN_NAMES = FLEET_NAMES | NODE_NAMES | frozenset(TOOL_KEYS)
 
 HostVars = Mapping[str, Mapping[str, Any]]
+
+
+@dataclass
+class Places:
+    """Where node data stands, and what of it could not be read in full.
+
+    Attributes:
+        origins: place as the checks name it → place in the node table.
+        unread: places, as the checks name them, whose value is missing in part or as a whole.
+    """
+
+    origins: dict[str, str] = field(default_factory=dict)
+    unread: set[str] = field(default_factory=set)
+
+    def note(self, place: str, value: Any, result: Any) -> None:
+        """A value had problems; a list of which every item was kept still counts as read."""
+        whole = isinstance(value, (list, tuple)) and isinstance(result, tuple)
+        if not whole or len(result) != len(value):
+            self.unread.add(place)
+
+    def actual(self, problem: Problem) -> Problem:
+        """The problem with the place where a person wrote the value. In a list that was read
+        in part the items have moved, so no index is named."""
+        place, bracket, rest = problem.where.partition("[")
+        index = "" if place in self.unread else bracket + rest
+        return replace(problem, where=self.origins.get(place, place) + index)
+
+    def usable(self, node: Node) -> Node:
+        """The node without underlay address when what decides about paths was not read: every
+        path would only repeat that problem, and the plan asks nodes without address nothing."""
+        keys = ("underlay_addresses", "segment", "underlay_mtu")
+        known = all(checks.place(node, key) not in self.unread for key in keys)
+        return node if known else replace(node, underlay_addresses=())
 
 
 def parse_fabric(hosts: HostVars) -> tuple[Fabric, list[Problem]]:
@@ -37,22 +70,25 @@ def parse_fabric(hosts: HostVars) -> tuple[Fabric, list[Problem]]:
             wrong_type(variables, f"nodes.{name}", "a mapping of variables", problems)
     usable = {str(n): dict(v) for n, v in sorted(hosts.items()) if isinstance(v, Mapping)}
     _refuse_unknown(usable, problems)
-    fleet = _read_fleet(usable, problems)
-    nodes = _read_nodes(usable, fleet["podnet_nodes"] or {}, problems)
+    places = Places()
+    fleet = _read_fleet(usable, places, problems)
+    nodes = _read_nodes(usable, fleet["podnet_nodes"] or {}, places, problems)
     fabric = _fabric(fleet, nodes)
-    problems += checks.check(fabric, fleet)
-    return fabric, problems
+    found = checks.check(fabric, fleet, frozenset(places.unread))
+    problems += [places.actual(problem) for problem in found]
+    return _fabric(fleet, tuple(places.usable(node) for node in nodes)), problems
 
 
 def _refuse_unknown(hosts: HostVars, problems: list[Problem]) -> None:
     """A misspelt variable would be ignored by Ansible; here it is an error, once per name."""
-    unknown: dict[str, str] = {}
+    unknown: dict[str, list[str]] = {}
     for host, variables in hosts.items():
         for name in variables:
             if name not in KNOWN_NAMES:
-                unknown.setdefault(str(name), host)
-    for name, host in unknown.items():
-        problems.append(_unknown(f"nodes.{host}.{name}", name, KNOWN_NAMES))
+                unknown.setdefault(str(name), []).append(host)
+    for name, holders in unknown.items():
+        where = name if len(holders) == len(hosts) else f"nodes.{holders[0]}.{name}"
+        problems.append(_unknown(where, name, KNOWN_NAMES))
 
 
 def _unknown(where: str, name: str, known: frozenset[str]) -> Problem:
@@ -76,7 +112,7 @@ def _read(key: Key, value: Any, where: str, problems: list[Problem]) -> Any:
     return result
 
 
-def _read_fleet(hosts: HostVars, problems: list[Problem]) -> dict[str, Any]:
+def _read_fleet(hosts: HostVars, places: Places, problems: list[Problem]) -> dict[str, Any]:
     """The fleet variables, each once."""
     fleet: dict[str, Any] = {}
     for key in FLEET_KEYS:
@@ -96,7 +132,13 @@ def _read_fleet(hosts: HostVars, problems: list[Problem]) -> dict[str, Any]:
             continue
         value = hosts[holders[0]][key.name]
         _refuse_different(key.name, holders[0], value, hosts, problems)
+        before = len(problems)
         fleet[key.name] = _read(key, value, key.name, problems)
+        if len(problems) > before:
+            places.note(key.name, value, fleet[key.name])
+        elif key.default is REQUIRED and not value:
+            expected, remedy = "one network or more", f"set {key.name} in group_vars"
+            problems.append(Problem(key.name, "not set", expected, "an empty list", remedy))
     return fleet
 
 
@@ -119,7 +161,7 @@ def _refuse_different(
 
 
 def _read_nodes(
-    hosts: HostVars, table: Mapping[str, Any], problems: list[Problem]
+    hosts: HostVars, table: Mapping[str, Any], places: Places, problems: list[Problem]
 ) -> tuple[Node, ...]:
     """Nodes of the table and of the host variables; a node may use either or both."""
     rows: dict[str, dict[str, tuple[Any, str]]] = {}
@@ -133,6 +175,7 @@ def _read_nodes(
                 "a mapping with pod_cidrs and underlay_addresses",
                 problems,
             )
+            places.unread.update(f"nodes.{name}.{PREFIX}{key.name}" for key in NODE_KEYS)
             continue
         known = frozenset(key.name for key in NODE_KEYS)
         for key_name, value in entry.items():
@@ -145,7 +188,7 @@ def _read_nodes(
         for key in NODE_KEYS:
             if PREFIX + key.name in variables:
                 _merge(row, key.name, variables[PREFIX + key.name], name, problems)
-    return tuple(_read_node(name, rows[name], problems) for name in sorted(rows))
+    return tuple(_read_node(name, rows[name], places, problems) for name in sorted(rows))
 
 
 def _merge(
@@ -169,27 +212,35 @@ def _merge(
     row[key] = (value, where)
 
 
-def _read_node(name: str, row: Mapping[str, tuple[Any, str]], problems: list[Problem]) -> Node:
+def _read_node(
+    name: str, row: Mapping[str, tuple[Any, str]], places: Places, problems: list[Problem]
+) -> Node:
     if not NAME.fullmatch(name):
         problems.append(
             Problem(
                 "nodes",
                 "not a node name",
-                "letters, digits, dots, dashes and underscores, 253 at most",
+                "letters, digits, dots, dashes and underscores, a letter or digit first, 253 at most",
                 shown(name),
                 "rename the node in the inventory",
             )
         )
     values: dict[str, Any] = {}
     for key in NODE_KEYS:
+        place = f"nodes.{name}.{PREFIX}{key.name}"
         if key.name in row:
             value, where = row[key.name]
+            before = len(problems)
             values[key.name] = _read(key, value, where, problems)
+            places.origins[place] = where
+            if len(problems) > before:
+                places.note(place, value, values[key.name])
             if value == []:
                 problems.append(_missing(name, key.name))
         elif key.default is REQUIRED:
             values[key.name] = ()
-            problems.append(_missing(name, key.name))
+            if place not in places.unread:
+                problems.append(_missing(name, key.name))
         else:
             values[key.name] = key.default
     return Node(

@@ -7,6 +7,8 @@ import difflib
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+PREFIX = "podnet_"
+
 
 @dataclass(frozen=True, slots=True, order=True)
 class Problem:
@@ -28,7 +30,7 @@ class Problem:
 
     def __str__(self) -> str:
         return (
-            f"{self.where}: {self.what}\n"
+            f"{printable(self.where)}: {self.what}\n"
             f"    expected: {self.expected}\n"
             f"    found:    {self.found}\n"
             f"    do:       {self.remedy}"
@@ -54,13 +56,19 @@ class ProblemsError(Exception):
 
 
 def nearest(word: str, known: Iterable[str]) -> str | None:
-    """The known name most like ``word``, or None when nothing is near."""
-    found = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
-    return found[0] if found else None
+    """The known name most like ``word``, or None when nothing is near. The prefix that all
+    variables share says nothing, so it does not count."""
+    names = {name.removeprefix(PREFIX): name for name in known}
+    found = difflib.get_close_matches(word.removeprefix(PREFIX), list(names), n=1, cutoff=0.6)
+    return names[found[0]] if found else None
+
+
+def printable(text: str) -> str:
+    """``text`` on one line: nothing in it can look like another line or steer a terminal."""
+    return "".join(c if c.isprintable() else "?" for c in text)
 
 
 def shown(value: object, limit: int = 80) -> str:
     """``value`` on one line and bounded, fit to stand in a message."""
-    text = repr(value) if isinstance(value, str) else str(value)
-    text = "".join(c if c.isprintable() else "?" for c in text)
+    text = printable(repr(value) if isinstance(value, str) else str(value))
     return text if len(text) <= limit else text[: limit - 1] + "…"

@@ -18,8 +18,9 @@ from .problems import Problem, nearest, shown
 from .schema import Key
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,252}")
-INTERFACE = re.compile(r"[A-Za-z0-9_-]+")
+INTERFACE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]*")
 PATH = re.compile(r"(/[A-Za-z0-9._+-]+)+")
+BROADCAST = ipaddress.ip_address("255.255.255.255")
 IFNAMSIZ = 15  # linux/if.h: 16 bytes with the terminating zero
 
 Problems = list[Problem]
@@ -38,7 +39,7 @@ def type_name(value: object) -> str:
 
 def wrong_type(value: object, where: str, expected: str, problems: Problems) -> None:
     problems.append(
-        Problem(where, "wrong type", expected, type_name(value), f"write {expected} here")
+        Problem(where, "wrong type", expected, type_name(value), "write it in the expected form")
     )
 
 
@@ -63,8 +64,8 @@ def network(value: object, where: str, problems: Problems) -> str | None:
     if word is None:
         return None
     try:
-        if "/" not in word:
-            raise ValueError("no prefix length")
+        if "/" not in word or "%" in word:
+            raise ValueError("no prefix length, or a zone")
         interface = ipaddress.ip_interface(word)
     except ValueError:
         problems.append(
@@ -102,7 +103,9 @@ def address(value: object, where: str, problems: Problems) -> str | None:
         or parsed.is_multicast
         or parsed.is_unspecified
         or parsed.is_link_local
+        or parsed == BROADCAST
         or getattr(parsed, "scope_id", None)
+        or getattr(parsed, "ipv4_mapped", None)
     ):
         problems.append(
             Problem(
@@ -175,18 +178,21 @@ def read_pattern(
             return None
         if pattern.fullmatch(word) and ".." not in word.split("/"):
             return word
-        problems.append(Problem(where, "not accepted", expected, shown(word), "rename it"))
+        problems.append(Problem(where, "not accepted", expected, shown(word), "correct it"))
         return None
 
     return read
 
 
 def read_interface(value: Any, where: str, key: Key, problems: Problems) -> str | None:
-    expected = f"an interface name: 1 to {IFNAMSIZ} letters, digits, dashes or underscores"
+    expected = (
+        f"an interface name of 1 to {IFNAMSIZ} letters, digits, dashes or underscores, "
+        "not a dash first; not lo, all or default"
+    )
     word = text(value, where, expected, problems)
     if word is None:
         return None
-    if len(word) > IFNAMSIZ:
+    if INTERFACE.fullmatch(word) and len(word) > IFNAMSIZ:
         found = f"{shown(word)}, {len(word)} characters"
         problems.append(Problem(where, "name too long", expected, found, "choose a shorter name"))
         return None
@@ -228,13 +234,14 @@ def read_prefix_lengths(value: Any, where: str, key: Key, problems: Problems) ->
     for family, length in value.items():
         if family not in FAMILIES:
             expected = "the keys ipv4 and ipv6"
+            near = nearest(str(family), FAMILIES)
             problems.append(
                 Problem(
                     f"{where}.{family}",
                     "unknown key",
                     expected,
                     shown(family),
-                    "rename it",
+                    f"did you mean {near}?" if near else "remove it",
                 )
             )
             continue
@@ -271,15 +278,15 @@ def read_plugins(
             continue
         # Through JSON and back: plain types only, and what JSON cannot hold is refused here.
         try:
-            plugins.append(json.loads(json.dumps(item)))
+            plugins.append(json.loads(json.dumps(item, allow_nan=False)))
         except (TypeError, ValueError) as error:
             problems.append(
                 Problem(
                     place,
                     "not JSON",
                     "values that JSON can hold",
-                    str(error),
-                    "mend it",
+                    shown(item),
+                    f"correct the value ({error})",
                 )
             )
     return tuple(plugins)
@@ -302,10 +309,14 @@ READERS: Mapping[str, Callable[[Any, str, Key, Problems], Any]] = {
     "prefix_lengths": read_prefix_lengths,
     "plugins": read_plugins,
     "node_table": read_node_table,
-    "name": read_pattern(NAME, "letters, digits, dots, dashes and underscores"),
-    "path": read_pattern(PATH, "an absolute path of plain characters"),
+    "name": read_pattern(
+        NAME, "a name of at most 253 letters, digits, dots, dashes and underscores"
+    ),
+    "path": read_pattern(
+        PATH, "an absolute path of letters, digits and ._+-, without .. or a slash at its end"
+    ),
     "conflist_name": read_pattern(
         re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*\.conflist"),
-        "a file name that ends in .conflist",
+        "a file name of letters, digits and ._- that ends in .conflist",
     ),
 }

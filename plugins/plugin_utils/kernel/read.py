@@ -34,6 +34,23 @@ m=; for c in ip bridge nft sha256sum awk sed; do command -v "$c" >/dev/null || m
 echo "missing=$m"
 """
 
+# Who still holds an address of a range that is not wanted any more: host-local's notes, and
+# what the network namespaces really have, so that a leaked note is told from a pod.
+_HOLDERS = r"""old=
+for a in $(sed -n 's/^address replace \([^ ]*\).*/\1/p' /etc/podnet/current/bridge.batch 2>/dev/null); do
+  case ' {addresses} ' in *" $a "*) ;; *) old=1 ;; esac
+done
+s reservations
+[ -z "$old" ] || for f in /var/lib/cni/networks/*/*; do
+  case ${f##*/} in *[.:]*) read -r id <"$f" && echo "${f##*/} $id" ;; esac
+done 2>/dev/null
+s live
+[ -z "$old" ] || for n in $(ls -iL /proc/[0-9]*/ns/net /run/netns/* /run/podnet/netns/* 2>/dev/null |
+    sort -n | awk '$1 != last { print $2; last = $1 }'); do
+  nsenter --net="$n" ip -o addr show scope global 2>/dev/null | awk '{ sub("/.*", "", $4); print $4 }'
+done
+"""
+
 _SYSCTLS = r"""s sysctls
 set -- {paths}
 for d in $devs; do
@@ -59,6 +76,7 @@ done
 
 def read_script(
     bridge: str,
+    addresses: Iterable[str],
     underlay: Iterable[str],
     sysctls: Iterable[str],
     files: Iterable[str],
@@ -79,6 +97,7 @@ def read_script(
             'devs="$devs $(printf %s "$u" | '
             'sed -n \'s/.*"ifname":"\\([^"]*\\)".*/\\1/p\')"\n'
         )
+    parts.append(_HOLDERS.replace("{addresses}", " ".join(addresses)))
     parts.append(_SYSCTLS.replace("{paths}", _words(sysctls)))
     parts.append(f"s files; sha256sum {_words(files)} /etc/podnet/current/* 2>/dev/null\n")
     parts.append("s symlinks\n")

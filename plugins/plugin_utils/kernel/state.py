@@ -54,7 +54,7 @@ class State:
 
     Attributes:
         foreign_links: names of bridges and VXLAN devices without podnet's mark.
-        addresses: global addresses on the bridge, whoever put them there.
+        addresses: addresses on the bridge, whoever put them there.
         recorded_addresses: those that the current generation put there.
         sysctls: path below /proc/sys → value.
         held: settings of interfaces that are not podnet's and that podnet changed.
@@ -63,6 +63,9 @@ class State:
         nft_loaded: SHA-256 of the file that was loaded last, if the table still is as it was
             then; empty when there is no table or somebody changed it.
         nft_present: whether the table exists at all.
+        reservations: (address, container) that host-local keeps; read only while the bridge has
+            an address that is not wanted any more.
+        live: addresses that some network namespace really has; read together with them.
         plugins: CNI plugin → CNI versions that it speaks; empty tuple when it is missing.
     """
 
@@ -84,6 +87,8 @@ class State:
     nft_present: bool = False
     generation: int | None = None
     generations: tuple[int, ...] = ()
+    reservations: tuple[tuple[str, str], ...] = ()
+    live: frozenset[str] = frozenset()
     pending: bool = False
     has_systemd: bool = False
     missing_tools: tuple[str, ...] = ()
@@ -153,6 +158,8 @@ def _state(sections: Mapping[str, str], bridge: str, wanted: frozenset[str]) -> 
         nft_present=node.get("table") == "yes",
         generation=int(current) if current.isdigit() else None,
         generations=tuple(sorted(int(g) for g in node["generations"].split() if g.isdigit())),
+        reservations=tuple(_words(sections["reservations"])),
+        live=frozenset(sections["live"].split()),
         pending=node.get("pending") == "yes",
         has_systemd=node.get("systemd") == "yes",
         missing_tools=tuple(node.get("missing", "").split()),
@@ -201,7 +208,7 @@ def _links(sections: Mapping[str, str]) -> tuple[tuple[Link, ...], tuple[str, ..
 def _addresses(text: str, bridge: str) -> Iterator[Address]:
     for item in _json(text):
         for entry in item.get("addr_info", []):
-            if entry.get("scope") == "global":
+            if entry.get("scope") in ("global", "link"):
                 yield Address(bridge, f"{entry['local']}/{entry['prefixlen']}")
 
 

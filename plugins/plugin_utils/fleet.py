@@ -1,0 +1,135 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What only the whole fleet can say: which old ranges must stay, and what must not change hands.
+
+Works on the states of the nodes that this run could ask. A node that was not asked (offline,
+outside `--limit`) is not believed to have let go of anything.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from .intent.model import Fabric, link_local_of
+from .intent.problems import Problem
+from .kernel.state import State
+from .plan import Retiring
+
+States = Mapping[str, State]
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """Who keeps a range from being removed.
+
+    ``live`` is false for a note of host-local whose address no network namespace has: a
+    leaked reservation, which keeps nothing.
+    """
+
+    node: str
+    cidr: str
+    address: str
+    container: str
+    live: bool
+
+
+def holders(fabric: Fabric, states: States) -> tuple[Holder, ...]:
+    """Every reservation in a range that the inventory does not give its node any more."""
+    found: list[Holder] = []
+    for name, state in sorted(states.items()):
+        if name not in fabric.by_name:
+            continue
+        for cidr in _old_ranges(fabric, name, state):
+            network = ipaddress.ip_network(cidr)
+            for address, container in state.reservations:
+                if ipaddress.ip_address(address) in network:
+                    live = address in state.live
+                    found.append(Holder(name, cidr, address, container, live))
+    return tuple(found)
+
+
+def _old_ranges(fabric: Fabric, name: str, state: State) -> list[str]:
+    wanted = set(fabric.by_name[name].pod_cidrs)
+    recorded = [ipaddress.ip_interface(text).network for text in state.recorded_addresses]
+    ranges = [str(network) for network in recorded if not network.is_link_local]
+    return [cidr for cidr in dict.fromkeys(ranges) if cidr not in wanted]
+
+
+def unasked(fabric: Fabric, states: States) -> Retiring:
+    """Ranges that some node still routes to a peer which the inventory does not give them to
+    and which this run could not ask: nobody knows whether pods use them, so they stay."""
+    owners = {cidr for node in fabric.nodes for cidr in node.pod_cidrs}
+    by_hop = next_hops(fabric)
+    by_mac = {node.vtep_mac: node.name for node in fabric.nodes}
+    ranges: dict[str, dict[str, None]] = {}
+    for state in states.values():
+        macs = {(item.dev, item.address): item.mac for item in state.neighbours}
+        for route in state.routes:
+            mac = macs.get((route.dev or "", route.via), "")
+            owner = by_hop.get(route.via) or by_mac.get(mac)
+            if owner is not None and owner not in states and route.dst not in owners:
+                ranges.setdefault(owner, {})[route.dst] = None
+    return {node: tuple(sorted(cidrs)) for node, cidrs in sorted(ranges.items())}
+
+
+def retiring(found: tuple[Holder, ...], silent: Retiring) -> Retiring:
+    """Ranges that stay, by node: a live pod holds an address of them, or nobody could ask."""
+    ranges = {node: dict.fromkeys(cidrs) for node, cidrs in silent.items()}
+    for holder in found:
+        if holder.live:
+            ranges.setdefault(holder.node, {})[holder.cidr] = None
+    return {node: tuple(cidrs) for node, cidrs in ranges.items()}
+
+
+def handed_over(fabric: Fabric, states: States, old: Retiring) -> Iterator[Problem]:
+    """Ranges that the inventory gives to a node while another one may still use them."""
+    for owner, cidrs in sorted(old.items()):
+        for cidr in cidrs:
+            for node in fabric.nodes:
+                if node.name != owner and any(_overlap(cidr, other) for other in node.pod_cidrs):
+                    yield Problem(
+                        f"nodes.{node.name}.podnet_pod_cidrs",
+                        f"overlaps a range that pods of {owner} still use",
+                        f"a range without pods on {owner}",
+                        f"{', '.join(node.pod_cidrs)}, and {cidr} of {owner}",
+                        f"move or stop these pods first (playbook status names them), or give "
+                        f"{node.name} another range",
+                    )
+    yield from _quarantined(fabric, states)
+
+
+def _overlap(one: str, two: str) -> bool:
+    first, second = ipaddress.ip_network(one), ipaddress.ip_network(two)
+    return first.version == second.version and first.overlaps(second)
+
+
+def _quarantined(fabric: Fabric, states: States) -> Iterator[Problem]:
+    """A range that some node still routes to a peer which this run could not ask."""
+    owners = {cidr: node.name for node in fabric.nodes for cidr in node.pod_cidrs}
+    by_hop = next_hops(fabric)
+    seen: set[tuple[str, str]] = set()
+    for state in states.values():
+        for route in state.routes:
+            old, new = by_hop.get(route.via), owners.get(route.dst)
+            if old is None or new is None or old == new or old in states or (old, new) in seen:
+                continue
+            seen.add((old, new))
+            yield Problem(
+                f"nodes.{new}.podnet_pod_cidrs",
+                f"was a range of {old}, which could not be asked whether pods use it",
+                f"{old} reachable, or gone from the inventory",
+                route.dst,
+                f"bring {old} back for one run, or give {new} another range",
+            )
+
+
+def next_hops(fabric: Fabric) -> dict[str, str]:
+    """Next hop of a route → the peer it leads to: underlay addresses, inner gateways, and the
+    link-local addresses of VTEPs."""
+    hops: dict[str, str] = {}
+    for node in fabric.nodes:
+        for hop in (*node.underlay_addresses, *node.gateways.values()):
+            hops[hop] = node.name
+        hops[link_local_of(node.vtep_mac)] = node.name
+    return hops
