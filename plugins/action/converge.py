@@ -14,14 +14,19 @@ from ..plugin_utils.kernel.state import UnreadableError
 from ..plugin_utils.plan import plan_node
 from ..plugin_utils.preflight import PLUGINS_MISSING, missing_plugins
 from ..plugin_utils.settle import settle, settle_fleet
-from ..plugin_utils.transaction import outcome, phase_script
+from ..plugin_utils.transaction import end_script, outcome, phase_script, window_script
 from ..plugin_utils.workspace import Workspace, WorkspaceError
 
 SPEC = {
-    "stage": {"type": "str", "required": True, "choices": ["read", "gate", *PHASES]},
+    "stage": {
+        "type": "str",
+        "required": True,
+        "choices": ["read", "gate", *PHASES, "commit", "rollback"],
+    },
     "output_dir": {"type": "path"},
     "generations_kept": {"type": "int", "default": 10},
     "install": {"type": "str", "default": "none"},
+    "confirm_seconds": {"type": "int", "default": 0},
 }
 
 
@@ -36,10 +41,12 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types
         name = str(variables["inventory_hostname"])
         try:
             if args["stage"] == "gate":
-                return {**result, **self._gate(workspace, variables, args["install"])}
+                return {**result, **self._gate(workspace, variables, args)}
             if args["stage"] == "read":
                 return {**result, **self._read(workspace, name, args["generations_kept"])}
-            return {**result, **self._apply(workspace, name, args["stage"])}
+            if args["stage"] in PHASES:
+                return {**result, **self._apply(workspace, name, args["stage"])}
+            return {**result, **self._end(workspace, name, args["stage"])}
         except WorkspaceError as error:
             return {**result, "failed": True, "msg": str(error)}
 
@@ -59,7 +66,13 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types
             return {"failed": True, "msg": text}
         found = settle(fabric, name, have, generations)
         missing = list(missing_plugins(fabric, have))
-        run = {**found, "answer": output, "missing_plugins": missing, "generations": generations}
+        run = {
+            **found,
+            "answer": output,
+            "missing_plugins": missing,
+            "generations": generations,
+            "window": 0,
+        }
         workspace.save(f"run/{name}.json", run)
         return {
             "changed": False,
@@ -69,19 +82,21 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types
         }
 
     def _gate(
-        self, workspace: Workspace, variables: dict[str, Any], install: str
+        self, workspace: Workspace, variables: dict[str, Any], args: dict[str, Any]
     ) -> dict[str, Any]:
         """Runs once, after every node was read and before any is changed."""
         hosts = [str(host) for host in variables["ansible_play_hosts"]]
         runs = {
             host: workspace.load(f"run/{host}.json", "run the stage read first") for host in hosts
         }
-        fabric = workspace.fabric()
+        fabric, install = workspace.fabric(), args["install"]
         problems, notes = [], []
-        # What the fleet has to say matters only where something would be switched or removed.
+        # What the fleet has to say matters only where something would be switched or removed,
+        # and only such a change can hurt what is in use: it waits for a confirmation.
         if any(run["interesting"] for run in runs.values()):
             problems, notes = settle_fleet(fabric, runs)
             for host, run in runs.items():
+                run["window"] = args["confirm_seconds"]
                 workspace.save(f"run/{host}.json", run)
         missing = [host for host, run in runs.items() if run["missing_plugins"]]
         for host, run in runs.items():
@@ -95,6 +110,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types
         return {
             "changed": False,
             "idle": not changing and not missing,
+            "waits": any(run["window"] and run["phases"] for run in runs.values()),
             "phases": phases,
             "install": missing if install != "none" else [],
             "podnet_summary": f"{len(hosts)} nodes read, {len(changing)} to change",
@@ -111,7 +127,8 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types
         if self._task.check_mode:
             return done
         first, last = run["phases"][0] == phase, run["phases"][-1] == phase
-        text = (run["staged"] if first else "") + phase_script(phase, last)
+        staged = window_script(run["window"]) + run["staged"] if first else ""
+        text = staged + phase_script(phase, commit=last and not run["window"])
         rc, output, errors = self._shell(text)
         came = outcome(output)
         if rc == 0 and came.state in ("applied", "committed"):
@@ -123,3 +140,14 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types
         what = came.command or "staging the transaction"
         said = came.error or errors.strip() or f"exit code {rc}"
         return {"failed": True, "msg": f"{name}, phase {phase}: {what}\n    {said}\n    {back}"}
+
+    def _end(self, workspace: Workspace, name: str, verb: str) -> dict[str, Any]:
+        """Confirm a transaction that waits, or take it back now instead of at its time."""
+        run = workspace.load(f"run/{name}.json", "run the stage read first")
+        if not run["window"] or not run["phases"] or self._task.check_mode:
+            return {"changed": False}
+        rc, _output, errors = self._shell(end_script(verb))
+        if rc:
+            text = f"{name}: {verb} failed: {errors.strip()}"
+            return {"failed": True, "msg": f"{text}\n    run the playbook again; it heals the node"}
+        return {"changed": verb == "rollback"}

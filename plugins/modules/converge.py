@@ -14,17 +14,23 @@ description:
   - Stage V(gate) runs once and fails when any node is not ready, before any node is changed.
   - Stages V(add), V(switch) and V(remove) run one phase of the transaction in one round trip each. A phase
     that fails is taken back by the node itself.
+  - A run that switches or removes anything waits for V(commit) on every node; without it within
+    O(confirm_seconds) each node takes everything back by itself. V(rollback) does that at once.
   - Needs a POSIX shell, iproute2 and nftables on the node, and no Python.
 options:
   stage:
     description: What to do.
     type: str
     required: true
-    choices: [read, gate, add, switch, remove]
+    choices: [read, gate, add, switch, remove, commit, rollback]
   generations_kept:
     description: Generations that stay on the node.
     type: int
     default: 10
+  confirm_seconds:
+    description: Seconds within which stage V(commit) must come; 0 means that nothing is waited for.
+    type: int
+    default: 0
   install:
     description:
       - Where missing CNI plugins will come from.
@@ -66,6 +72,10 @@ phases:
   returned: stages read and gate
 idle:
   description: Whether no node has anything to do.
+  type: bool
+  returned: stage gate
+waits:
+  description: Whether the nodes wait for a confirmation.
   type: bool
   returned: stage gate
 install:

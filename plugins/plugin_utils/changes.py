@@ -23,6 +23,7 @@ from .kernel.objects import (
     Neighbour,
     Route,
     Sysctl,
+    device_settings,
 )
 from .kernel.state import State
 
@@ -211,7 +212,10 @@ def _relocate(link: Link) -> Command:
 
 
 def _delete_link(link: Link, why: str) -> Iterator[Change]:
-    """Take a link down and away so that each line has its counterpart in `Link.add`."""
+    """Take a link down and away so that each line has its counterpart in `Link.add`. The
+    kernel forgets a device's settings with it: they are nothing to do and something to undo."""
+    for setting in device_settings(link.name, ipv4=True, ipv6=True):
+        yield Change(Command("-", ""), setting.add()[0], why)
     made = link.add()
     backs: tuple[Command | None, ...] = (made[3], made[2], made[1], made[0])
     for do, undo in zip(link.delete(), backs, strict=True):

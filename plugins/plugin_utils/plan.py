@@ -19,6 +19,7 @@ from .kernel.objects import (
     Neighbour,
     Route,
     Sysctl,
+    device_settings,
 )
 
 # IPv6 needs 1280 bytes on every link (RFC 8200, section 5); every IPv4 host must take 576
@@ -283,15 +284,7 @@ def _sysctls(families: set[Family], links: tuple[Link, ...]) -> Iterator[Sysctl]
     if "ipv6" in families:
         yield Sysctl("net/ipv6/conf/all/forwarding", "1")
     for link in links:
-        if "ipv4" in families:
-            yield Sysctl(f"net/ipv4/conf/{link.name}/forwarding", "1")
-            # Loose (RFC 3704, 2.4): while a change runs, the two ways of a pair may differ.
-            yield Sysctl(f"net/ipv4/conf/{link.name}/rp_filter", "2")
-        if "ipv6" in families:
-            yield Sysctl(f"net/ipv6/conf/{link.name}/disable_ipv6", "0")
-            yield Sysctl(f"net/ipv6/conf/{link.name}/forwarding", "1")
-            # A pod must not become the node's default router by a router advertisement.
-            yield Sysctl(f"net/ipv6/conf/{link.name}/accept_ra", "0")
+        yield from device_settings(link.name, "ipv4" in families, "ipv6" in families)
 
 
 def digest(files: dict[str, str]) -> str:

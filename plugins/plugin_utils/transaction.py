@@ -58,15 +58,19 @@ def stage_script(staged: Staged, changes: ChangeSet) -> str:
         f'  cp "$stage/files/podnet-node" {program}.new; chmod 755 {program}.new\n'
         f"  mv -f {program}.new {program}\n"
         f"fi\n"
-        f'{program} begin "$stage"\n'
+        f'{program} begin "$stage" "${{PODNET_WINDOW:-0}}"\n'
     )
     return "".join(parts)
 
 
-def phase_script(phase: str, last: bool) -> str:
-    """Text that runs one phase, and commits after the last one of this node."""
-    commit = f" && {PROGRAM} commit" if last else ""
-    return f"{PROGRAM} apply {phase}{commit}\n"
+def window_script(seconds: int) -> str:
+    """Text before the staging: without a commit within the window the node goes back alone."""
+    return f"PODNET_WINDOW={seconds}\n"
+
+
+def phase_script(phase: str, commit: bool) -> str:
+    """Text that runs one phase, and commits where nothing is to be waited for."""
+    return f"{PROGRAM} apply {phase}{f' && {PROGRAM} commit' if commit else ''}\n"
 
 
 def _lines(commands: Iterable[object]) -> str:
@@ -78,6 +82,11 @@ def _here(name: str, content: str) -> str:
     delimiter = "PODNET_" + hashlib.sha256(content.encode()).hexdigest()[:24]
     body = content if content.endswith("\n") or not content else content + "\n"
     return f"cat > \"$stage/{name}\" <<'{delimiter}'\n{body}{delimiter}\n"
+
+
+def end_script(verb: str) -> str:
+    """Text that ends a transaction that waits: ``commit`` or ``rollback``."""
+    return f"[ ! -d /etc/podnet/txn ] && [ {verb} = rollback ] || {PROGRAM} {verb}\n"
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,4 +123,4 @@ def outcome(output: str) -> Outcome:
 
 def shown(changes: Iterable[Change]) -> list[str]:
     """The commands of a phase as a person reads them in check mode."""
-    return [f"{change.do}    # {change.why}" for change in changes]
+    return [f"{change.do}    # {change.why}" for change in changes if change.do.tool != "-"]

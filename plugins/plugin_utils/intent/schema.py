@@ -216,6 +216,7 @@ TOOL_KEYS: tuple[str, ...] = (
     "podnet_cni_package",
     "podnet_cni_tarball",
     "podnet_cni_tarball_sha256",
+    "podnet_confirm_seconds",
     "podnet_generations_kept",
     "podnet_lab_dir",
     "podnet_lab_init",

@@ -199,6 +199,25 @@ class Sysctl:
         return []
 
 
+def device_settings(dev: str, ipv4: bool, ipv6: bool) -> list[Sysctl]:
+    """Settings that every device of podnet has."""
+    settings = []
+    if ipv4:
+        settings += [
+            Sysctl(f"net/ipv4/conf/{dev}/forwarding", "1"),
+            # Loose (RFC 3704, 2.4): while a change runs, the two ways of a pair may differ.
+            Sysctl(f"net/ipv4/conf/{dev}/rp_filter", "2"),
+        ]
+    if ipv6:
+        settings += [
+            Sysctl(f"net/ipv6/conf/{dev}/disable_ipv6", "0"),
+            Sysctl(f"net/ipv6/conf/{dev}/forwarding", "1"),
+            # A pod must not become the node's default router by a router advertisement.
+            Sysctl(f"net/ipv6/conf/{dev}/accept_ra", "0"),
+        ]
+    return settings
+
+
 KernelObject = Link | Address | Neighbour | FdbEntry | Route | Sysctl
 
 
