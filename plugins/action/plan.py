@@ -40,6 +40,15 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types
             **result,
             "changed": False,
             "nodes": [node.name for node in fabric.nodes],
+            "underlay": [
+                {
+                    "name": node.name,
+                    "segment": node.segment,
+                    "underlay_addresses": list(node.underlay_addresses),
+                    "underlay_mtu": node.underlay_mtu,
+                }
+                for node in fabric.nodes
+            ],
             "families": list(fabric.families),
             "pod_mtu": pod_mtu(fabric),
             "overlay_overhead": overlay_overhead(fabric),

@@ -51,6 +51,11 @@ nodes:
   type: list
   elements: str
   returned: success
+underlay:
+  description: Per node its name, segment, underlay addresses and underlay MTU.
+  type: list
+  elements: dict
+  returned: success
 families:
   description: Families of the pod network.
   type: list

@@ -38,7 +38,7 @@ UNDERLAY = """set -e
 echo 0 >/proc/sys/net/ipv4/ip_forward; echo 0 >/proc/sys/net/ipv6/conf/all/forwarding
 ip link add eth0 type veth peer name far0
 ip link set eth0 address 02:00:00:00:00:01; ip link set far0 address 02:00:00:00:00:02
-ip link set far0 up; ip link set eth0 up
+ip link set far0 addrgenmode none up; ip link set eth0 addrgenmode none up
 ip addr add 192.0.2.1/24 dev eth0; ip addr add 2001:db8::1/64 dev eth0 nodad
 ip route add default via 192.0.2.254; ip -6 route add default via 2001:db8::fe
 """
@@ -120,12 +120,15 @@ class Bench(NetNode):
         changes, staged = self.look(fabric, name)
         return self.carry_out(changes, staged)
 
-    def carry_out(self, changes: ChangeSet, staged: str, prelude: str = "") -> Run:
-        """The phases in order; ``prelude`` runs after staging, before the first phase."""
+    def carry_out(
+        self, changes: ChangeSet, staged: str, prelude: str = "", prefix: str = ""
+    ) -> Run:
+        """The phases in order; ``prelude`` runs after staging, before the first phase,
+        ``prefix`` before everything of each phase."""
         run = Run(changes, staged, transaction.Outcome("unchanged"))
         phases = changes.phases
         for index, phase in enumerate(phases):
-            text = staged + prelude if index == 0 else ""
+            text = prefix + (staged + prelude if index == 0 else "")
             answer = self.run(text + transaction.phase_script(phase, phase == phases[-1]))
             run.outcome = transaction.outcome(answer.stdout)
             run.errors = answer.stderr
@@ -169,6 +172,8 @@ def _plain(name: str, text: str) -> Any:
     if name in ("nft", "sysctl"):
         return text.splitlines()
     items = [_stripped(item) for item in json.loads(text or "[]") if item]
+    if name == "addr":  # one line per address; what the link is like stands under link
+        items = [{"dev": i["ifname"], **a} for i in items for a in i.get("addr_info", [])]
     return sorted(json.dumps(item, sort_keys=True) for item in items)
 
 
@@ -185,8 +190,15 @@ def difference(before: dict[str, Any], after: dict[str, Any]) -> list[str]:
     found = []
     for name in before:
         old, new = before[name], after[name]
-        found += [f"{name} - {line}" for line in old if line not in new]
-        found += [f"{name} + {line}" for line in new if line not in old]
-        if not found and old != new:
-            found.append(f"{name}: another order or number")
+        if old == new:
+            continue
+        found += [f"{name} - {line}" for line in sorted(set(old) - set(new))]
+        found += [f"{name} + {line}" for line in sorted(set(new) - set(old))]
+        found += [] if set(old) != set(new) else [f"{name}: another order or number"]
     return found
+
+
+def assert_same(before: dict[str, Any], after: dict[str, Any], where: str = "") -> None:
+    """Fail with the lines that differ, in full."""
+    found = difference(before, after)
+    assert not found, "\n".join([where, *found])

@@ -4,14 +4,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
 from ansible_collections.podnet.fabric.plugins.plugin_utils import transaction
 from ansible_collections.podnet.fabric.plugins.plugin_utils.intent.model import Fabric
-from corebench import Bench, difference, fleet
+from corebench import Bench, assert_same, fleet
 
-Change = Callable[[Bench], tuple[Fabric, Fabric | None]]
+
 
 # Where the transaction starts and where it wants to go.
 SCENARIOS: dict[str, tuple[Fabric | None, str, Fabric]] = {
@@ -76,8 +76,136 @@ def test_failure_at_any_line_leaves_the_node_as_it_was(bench: Bench, scenario: s
             run = bench.carry_out(changes, staged, sabotage(phase, line))
             where = f"{phase} line {line}: {run.outcome}"
             assert run.outcome.state == "undone", where + run.errors
-            assert difference(before, bench.dump()) == [], where
+            assert_same(before, bench.dump(), where)
             assert bench.sh(POD_FILES) == files, where
             tried += 1
     assert tried >= 5
     bench.settled(wanted)
+
+
+# A stand-in for `ip` that counts its calls, and misbehaves at one of them or at a marked line.
+WRAPPER = r"""mkdir -p /run/bin; rm -f /run/bin/calls; real=$(PATH=/usr/sbin:/sbin:/usr/bin command -v ip)
+cat >/run/bin/ip <<'END_OF_WRAPPER'
+#!/bin/sh
+echo x >>/run/bin/calls; n=$(wc -l </run/bin/calls)
+for batch; do :; done
+before_mark() { sed '/dev killme/,$d' "$batch" >/run/bin/part; REAL -batch /run/bin/part; }
+half() { head -n $((($(wc -l <"$batch") + 1) / 2)) "$batch" >/run/bin/part; REAL -batch /run/bin/part; }
+MISBEHAVE
+exec REAL "$@"
+END_OF_WRAPPER
+sed -i "s|REAL|$real|g" /run/bin/ip; chmod 755 /run/bin/ip
+"""
+FIRST = "PATH=/run/bin:$PATH; export PATH\n"
+
+
+def misbehaving(how: str) -> str:
+    return WRAPPER.replace("MISBEHAVE", how)
+
+
+@pytest.mark.parametrize("call", [1, 2, 3])
+@pytest.mark.parametrize("how", ["exit 1", "half; exit 137"], ids=["at once", "halfway"])
+def test_a_tool_that_dies_without_a_word_is_undone(bench: Bench, how: str, call: int) -> None:
+    """Killed for memory, say: no `Command failed`, and perhaps half of the batch was done."""
+    wanted, before, files = begin(bench, "another VNI and fewer peers")
+    changes, staged = bench.look(wanted)
+    bench.sh(misbehaving(f"[ $n = {call} ] && {{ {how}; }}"))
+    run = bench.carry_out(changes, staged, prefix=FIRST)
+    assert run.outcome.state == "undone", (run.outcome, run.errors)
+    assert_same(before, bench.dump())
+    assert bench.sh(POD_FILES) == files
+
+
+def kill_at(phase: str, line: int) -> str:
+    """Shell text: at line ``line`` of the phase the node's program is killed."""
+    return (
+        f'cd /etc/podnet/txn; sed -i "{line}i ip link set dev killme up" {phase}.do\n'
+        f'sed -i "{line}i -" {phase}.undo; cd /\n'
+    )
+
+
+KILL = "grep -q 'dev killme' \"$batch\" && { before_mark; kill -9 $(cat /run/podnet/lock/pid); exit 1; }"
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS)
+def test_killed_at_any_line_is_taken_back(bench: Bench, scenario: str) -> None:
+    """SIGKILL between two lines or inside a batch; the next call finds and takes back."""
+    wanted, before, files = begin(bench, scenario)
+    changes, _staged = bench.look(wanted)
+    bench.sh(misbehaving(KILL))
+    for phase in changes.phases:
+        count = len(changes.phase(phase))
+        for line in sorted({1, count // 3 + 1, 2 * count // 3 + 1, count}):
+            changes, staged = bench.look(wanted)
+            run = bench.carry_out(changes, staged, kill_at(phase, line), FIRST)
+            where = f"killed at {phase} line {line}: {run.outcome}"
+            assert run.outcome.state not in ("committed", "undone"), where
+            assert bench.sh("ls -d /etc/podnet/txn /run/podnet/lock").split()
+            answer = bench.run("podnet-node rollback")
+            assert answer.returncode == 0, where + answer.stdout + answer.stderr
+            assert_same(before, bench.dump(), where)
+            assert bench.sh(POD_FILES) == files, where
+    # Once more, and the next converge has to take it back itself.
+    changes, staged = bench.look(wanted)
+    bench.carry_out(changes, staged, kill_at(changes.phases[-1], 1), FIRST)
+    bench.settled(wanted)
+    with Bench() as fresh:
+        fresh.settled(wanted)
+        assert_same(fresh.dump(), bench.dump())
+
+
+def test_boot_takes_an_interrupted_change_back(bench: Bench) -> None:
+    wanted, before, files = begin(bench, "another VNI and fewer peers")
+    bench.sh(misbehaving(KILL))
+    changes, staged = bench.look(wanted)
+    bench.carry_out(changes, staged, kill_at("switch", 2), FIRST)
+    bench.sh("ip link del cbr0; ip link del pn64; ip link del pn65; nft flush ruleset")
+    bench.sh("rm -rf /run/podnet")
+    answer = bench.run("podnet-node restore")
+    assert answer.returncode == 0, answer.stderr
+    assert_same(before, bench.dump())
+    assert bench.sh(POD_FILES) == files
+
+
+def test_second_run_is_refused_while_one_works(bench: Bench) -> None:
+    bench.settled(fleet())
+    wanted = fleet(podnet_vni=65)
+    changes, staged = bench.look(wanted)
+    bench.sh(misbehaving("[ $n = 1 ] && { touch /run/bin/busy; sleep 1; }"))
+    text = FIRST + staged + f"setsid sh -c '{transaction.PROGRAM} apply add' >/run/bin/out 2>&1 &\n"
+    bench.sh(text + "while [ ! -e /run/bin/busy ]; do sleep 0.05; done")
+    for verb in ("rollback", "commit", "apply switch", "restore", "begin /run/bin"):
+        answer = bench.run(f"podnet-node {verb}")
+        assert answer.returncode == 1 and "is at work" in answer.stderr, verb
+    time.sleep(1.2)
+    assert "applied" in bench.sh("cat /run/bin/out")
+    assert bench.run("podnet-node apply switch && podnet-node apply remove && podnet-node commit")
+    assert bench.settled(wanted).commands == []
+
+
+def test_lock_of_a_dead_process_does_not_hold(bench: Bench) -> None:
+    bench.settled(fleet())
+    bench.sh("mkdir /run/podnet/lock; sh -c 'echo $$' >/run/podnet/lock/pid")
+    bench.settled(fleet(podnet_vni=65))
+    assert bench.run("ls /run/podnet/lock").returncode
+
+
+def test_lock_whose_number_another_program_has_now_does_not_hold(bench: Bench) -> None:
+    """Process numbers come round; a daemon must not keep podnet out for ever."""
+    bench.settled(fleet())
+    bench.sh("mkdir /run/podnet/lock; echo 1 >/run/podnet/lock/pid")
+    bench.settled(fleet(podnet_vni=65))
+
+
+def test_two_controllers_do_not_mix_their_transactions(bench: Bench) -> None:
+    """Between two phases of one run another one begins. Either it is refused, or the first run
+    cannot go on with the phases of the second."""
+    bench.settled(fleet())
+    one, two = fleet(podnet_vni=65), fleet(podnet_vni=66)
+    changes, staged = bench.look(one)
+    bench.sh(staged + transaction.phase_script("add", False))
+    _other, other_staged = bench.look(two)
+    second = bench.run(other_staged + transaction.phase_script("add", False))
+    first = bench.run(transaction.phase_script("switch", False))
+    assert second.returncode != 0 or first.returncode != 0
+    assert "via 10.64.4.1 dev pn66" not in bench.sh("ip route")

@@ -221,7 +221,6 @@ TOOL_KEYS: tuple[str, ...] = (
     "podnet_lab_dir",
     "podnet_lab_init",
     "podnet_lab_name",
-    "podnet_lab_nodes",
     "podnet_lab_restart",
     "podnet_lab_rootfs",
     "podnet_lab_state",

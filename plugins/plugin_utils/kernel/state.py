@@ -133,7 +133,9 @@ def _sections(output: str) -> dict[str, str]:
 def _state(sections: Mapping[str, str], bridge: str, wanted: frozenset[str]) -> State:
     links, foreign_links = _links(sections)
     routes, foreign_routes, ra_devices = _routes(sections, wanted)
-    own = frozenset(link.name for link in links)
+    # Neighbours and FDB entries are podnet's on its VXLAN devices alone; on the bridge anybody
+    # may have some.
+    own = frozenset(link.name for link in links if link.vxlan)
     recorded, listing = (sections["nft"].split("\n") + ["", ""])[:2]
     names = recorded.split()
     intact = len(names) == 2 and listing.split()[:1] == names[1:]

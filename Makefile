@@ -1,0 +1,49 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+.PHONY: help setup setup-demo demo test unit golden golden-update netns lint docs build clean
+SHELL := /bin/sh
+BIN := .venv/bin
+# Labs are namespaces, which need root.
+SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
+PYTEST := $(BIN)/python -m pytest
+PLAYBOOK := $(SUDO) $(BIN)/ansible-playbook -i inventory/lab
+
+help: ## Print this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: setup-demo ## The main job on five embedded nodes: build, converge, verify, report
+	@$(PLAYBOOK) podnet.fabric.lab_up
+	@$(PLAYBOOK) podnet.fabric.site
+	@echo "The report: $(CURDIR)/report/report.html"
+
+test: lint unit golden netns ## Everything that can be tested on this machine (what CI runs)
+
+lint: setup ## ruff, mypy, ansible-lint, yamllint, shellcheck, documents in step with the schema
+	@tools/lint
+
+unit: setup ## Pure code, no root
+	$(PYTEST) -q tests/unit
+
+golden: setup ## Inventories against the definitions and error texts that are kept
+	$(PYTEST) -q tests/golden
+
+golden-update: setup ## Write the golden files anew; read the diff
+	$(PYTEST) -q tests/golden --update
+	git diff --stat tests/golden
+
+netns: setup ## Real kernel, real SSH, real CNI plugins in namespaces; root
+	$(SUDO) $(PYTEST) -q tests/netns
+
+docs: setup ## Write the tables that come from the schema
+	$(BIN)/python tools/datamodel.py
+
+build: setup ## The collection's archive
+	$(BIN)/ansible-galaxy collection build --force
+
+clean: ## Take down the labs and remove everything that the targets made
+	@tools/clean
+
+setup:
+	@tools/setup test
+
+setup-demo:
+	@tools/setup demo

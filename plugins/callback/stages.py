@@ -1,0 +1,387 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Callback `podnet.fabric.stages`: what a person sees of a run."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import textwrap
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from ansible import constants as C
+from ansible import context
+from ansible.plugins.callback import CallbackBase
+from ansible.plugins.loader import action_loader
+from ansible.utils.color import stringc
+
+DOCUMENTATION = r"""
+name: stages
+type: stdout
+short_description: One line per task, failures in full, one summary line per stage
+version_added: 0.1.0
+description:
+  - Shows one line per task with the number of nodes, and failures at once and in full.
+  - A stage is the role that a task belongs to, or the play where there is no role. The run ends
+    with one summary per stage.
+  - On a terminal the line of the running task counts the nodes that are done, in place.
+  - A result may carry C(podnet_summary), one line that stands for the task, and C(podnet_lines),
+    lines that are printed as they are.
+  - Tasks that were skipped on every node are not shown.
+extends_documentation_fragment:
+  - result_format_callback
+requirements:
+  - Set as C(stdout_callback) in the configuration.
+author:
+  - podnet developers (@podnet)
+"""
+
+WIDTH = 80
+STAGE = 13  # columns of the stage's name, longest role name and a space
+# Ansible's own steps: shown only when they fail.
+QUIET_ACTIONS = {
+    *("ansible.builtin.validate_argument_spec", "validate_argument_spec"),
+    *C._ACTION_ALL_INCLUDES,
+}
+# What a failed result may hold besides msg, in the order in which it helps.
+OUTPUTS = ("module_stderr", "stderr", "stdout", "module_stdout")
+STATES = ("unreachable", "failed", "changed", "ok")
+
+
+@dataclass
+class Running:
+    """The task that runs now and what came of it so far."""
+
+    stage: str
+    name: str
+    once: bool
+    quiet: bool
+    hosts: int
+    opened: bool = False
+    results: dict[str, str] = field(default_factory=dict)
+    skipped: int = 0
+    summaries: dict[str, str] = field(default_factory=dict)
+    items_shown: set[str] = field(default_factory=set)
+
+
+@dataclass
+class Stage:
+    """What the summary says of a stage: the worst result of every node, and its last words."""
+
+    hosts: dict[str, str] = field(default_factory=dict)
+    once: dict[str, str] = field(default_factory=dict)
+    summary: str = ""
+
+
+def worst(old: str | None, new: str) -> str:
+    """The result that a person must know of two results of one node."""
+    return new if old is None or STATES.index(new) < STATES.index(old) else old
+
+
+def count(results: Iterable[str]) -> dict[str, int]:
+    """Result → number of nodes; every result is a key."""
+    found = list(results)
+    return {state: found.count(state) for state in STATES}
+
+
+def counters(results: Mapping[str, str], once: bool) -> str:
+    """`ok=5 changed=3`: as in Ansible, ok counts the changed too. Other zeros are left out."""
+    number = count(results.values())
+    if once:
+        return next((state for state in STATES if number[state]), "")
+    parts = [f"ok={number['ok'] + number['changed']}", f"changed={number['changed']}"]
+    parts += [f"{state}={number[state]}" for state in ("failed", "unreachable") if number[state]]
+    return " ".join(parts)
+
+
+def sentence(stage: Stage, check: bool) -> str:
+    """One stage in words: `5 nodes: 3 changed, 1 ok, 1 failed (worker-2); 20 pairs verified`."""
+    results = stage.hosts or stage.once
+    number = count(results.values())
+    words = {"changed": "would change" if check else "changed"}
+    parts = []
+    for state in ("changed", "ok", "failed", "unreachable"):
+        if not number[state]:
+            continue
+        word = words.get(state, state)
+        named = sorted(host for host, found in results.items() if found == state)
+        where = f" ({', '.join(named)})" if state in ("failed", "unreachable") else ""
+        parts.append((f"{number[state]} {word}" if stage.hosts else word) + where)
+    nodes = f"{len(results)} node{'s' if len(results) != 1 else ''}: " if stage.hosts else ""
+    text = nodes + ", ".join(parts)
+    return f"{text}; {stage.summary}" if stage.summary else text
+
+
+def failure_text(result: Mapping[str, Any]) -> str:
+    """What a failed result says, as lines: its message, then what its command printed."""
+    texts = [str(result.get("msg") or result.get("censored") or result.get("reason") or "")]
+    if result.get("rc") not in (None, 0):
+        texts.append(f"exit code {result['rc']}")
+    texts += [str(result[key]) for key in OUTPUTS if result.get(key)]
+    lines: list[str] = []
+    for text in texts:
+        stripped = text.strip("\n")
+        if stripped.strip() and stripped not in lines:
+            lines.append(stripped)
+    return "\n".join(lines) or "failed without a message; -v shows the whole result"
+
+
+class CallbackModule(CallbackBase):
+    """The events of a run in, lines on the screen out."""
+
+    CALLBACK_VERSION = 2.0
+    CALLBACK_TYPE = "stdout"
+    CALLBACK_NAME = "podnet.fabric.stages"
+
+    def __init__(self, display: Any = None) -> None:
+        super().__init__(display)
+        self._terminal = sys.stdout.isatty()
+        self._check = bool(context.CLIARGS.get("check"))
+        self._play_name = ""
+        self._play_hosts: set[str] = set()
+        self._gone: set[str] = set()
+        self._stages: dict[str, Stage] = {}
+        self._shown_stage = ""
+        self._task: Running | None = None
+
+    # --- the run ---------------------------------------------------------------------------
+
+    def v2_playbook_on_start(self, playbook: Any) -> None:
+        if self._check:
+            self._say("check mode: nothing is changed", C.COLOR_WARN)
+
+    def v2_playbook_on_play_start(self, play: Any) -> None:
+        self._end_task()
+        self._play_name = play.get_name().strip()
+        variables = play.get_variable_manager().get_vars(play=play)
+        self._play_hosts = {str(host) for host in variables.get("ansible_play_hosts_all", [])}
+        if self._display.verbosity:
+            self._say(f"play: {self._play_name}", C.COLOR_VERBOSE)
+
+    def v2_playbook_on_task_start(self, task: Any, is_conditional: bool) -> None:
+        self._end_task()
+        action = action_loader.get(task.action, class_only=True, collection_list=task.collections)
+        role = task._role.get_name(include_role_fqcn=False) if task._role else ""
+        self._task = Running(
+            stage=role or self._play_name,
+            name=task.get_name(include_role_fqcn=False).rpartition(" : ")[2].strip(),
+            once=bool(task.run_once) or getattr(action, "BYPASS_HOST_LOOP", False),
+            quiet=task.action in QUIET_ACTIONS,
+            hosts=len(self._play_hosts - self._gone),
+        )
+        self._progress()
+
+    def v2_playbook_on_handler_task_start(self, task: Any) -> None:
+        self.v2_playbook_on_task_start(task, False)
+
+    def v2_playbook_on_cleanup_task_start(self, task: Any) -> None:
+        self.v2_playbook_on_task_start(task, False)
+
+    def v2_playbook_on_no_hosts_matched(self) -> None:
+        self._say(f"{self._play_name}: no host of the inventory matches", C.COLOR_WARN)
+
+    def v2_playbook_on_no_hosts_remaining(self) -> None:
+        self._end_task()
+        self._say("stopped: no node is left to go on with", C.COLOR_ERROR)
+
+    def v2_playbook_on_stats(self, stats: Any) -> None:
+        self._end_task()
+        if not self._stages:
+            return
+        self._say("")
+        self._say("summary (check mode: nothing was changed)" if self._check else "summary")
+        for name, stage in self._stages.items():
+            bad = {*stage.hosts.values(), *stage.once.values()} & {"failed", "unreachable"}
+            color = C.COLOR_ERROR if bad else None
+            for line in self._row(name, sentence(stage, self._check)):
+                self._say(line, color)
+        if handled := sum(stats.rescued.values()):
+            self._say(" " * STAGE + f"{handled} of the failures handled by the playbook itself")
+
+    # --- results of one node ---------------------------------------------------------------
+
+    def v2_runner_on_ok(self, result: Any) -> None:
+        self._keep(result, "changed" if result.result.get("changed") else "ok")
+
+    def v2_runner_on_skipped(self, result: Any) -> None:
+        if self._task:
+            self._task.skipped += 1
+            self._progress()
+
+    def v2_runner_on_failed(self, result: Any, ignore_errors: bool = False) -> None:
+        self._keep(result, "ok" if ignore_errors else "failed")
+        host = result.host.get_name()
+        if not ignore_errors:
+            self._gone.add(host)
+        if not (self._task and host in self._task.items_shown):
+            self._show_failure(result, "ignored" if ignore_errors else "FAILED")
+
+    def v2_runner_on_unreachable(self, result: Any) -> None:
+        self._keep(result, "unreachable")
+        self._gone.add(result.host.get_name())
+        self._show_failure(result, "UNREACHABLE")
+
+    def v2_runner_item_on_failed(self, result: Any) -> None:
+        if self._task:
+            self._task.items_shown.add(result.host.get_name())
+        self._show_failure(result, "FAILED", f", item {self._get_item_label(result.result)}")
+
+    def v2_runner_item_on_ok(self, result: Any) -> None:
+        self._show_details(result)
+
+    def v2_runner_retry(self, result: Any) -> None:
+        found = result.result
+        text = f"{self.host_label(result)}: try {found.get('attempts')} of {found.get('retries')}"
+        if self._display.verbosity:
+            self._open()
+            self._under(text, C.COLOR_VERBOSE)
+        else:
+            self._progress(text)
+
+    def v2_on_file_diff(self, result: Any) -> None:
+        found = result.result
+        pieces = found.get("results", []) if result.task.loop else [found]
+        for piece in pieces:
+            text = self._get_diff(piece["diff"]) if piece.get("diff") else ""
+            if text.strip() and (piece.get("changed") or self._task is None):
+                self._open()
+                self._under(f"{self.host_label(result)}:")
+                self._under(textwrap.indent(text.rstrip("\n"), "  "))
+
+    # --- how it is shown -------------------------------------------------------------------
+
+    def _keep(self, result: Any, state: str) -> None:
+        """Count a result, and show at once what cannot wait for the end of the task."""
+        task, host = self._task, result.host.get_name()
+        self._erase()
+        self._handle_warnings(result.result)
+        if task is None:
+            return
+        task.results[host] = state
+        if not task.quiet or state in ("failed", "unreachable"):
+            stage = self._stages.setdefault(task.stage, Stage())
+            # The controller is no node, and one result for all is not a result of one node.
+            once = task.once or host == "localhost"
+            kept = stage.once if once else stage.hosts
+            kept[host] = worst(kept.get(host), state)
+            if summary := result.result.get("podnet_summary"):
+                task.summaries[host] = str(summary)
+                stage.summary = str(summary) if once else stage.summary
+            if state != "failed":
+                self._show_details(result)
+        self._progress()
+
+    def _show_details(self, result: Any) -> None:
+        """Lines that a result brings, what `debug` says, and with -v the whole result."""
+        found = result.result
+        if lines := found.get("podnet_lines"):
+            self._open()
+            for line in lines:
+                self._say(str(line))
+        if result.task.action in C._ACTION_DEBUG:
+            if "results" not in found:
+                self._open()
+                self._under(f"{self.host_label(result)}: {self._said(found)}")
+        elif self._run_is_verbose(result):
+            self._open()
+            self._under(
+                f"{self.host_label(result)} => {self._dump_results(found)}", C.COLOR_VERBOSE
+            )
+
+    def _said(self, found: Mapping[str, Any]) -> str:
+        """What `debug` was asked to say: its message, or the variable's name and value."""
+        if "msg" in found:
+            return str(found["msg"])
+        hidden = (*self._hide_in_debug, "results")
+        kept = {k: v for k, v in found.items() if k not in hidden and not k.startswith("_ansible")}
+        return ", ".join(f"{key}={value}" for key, value in kept.items())
+
+    def _show_failure(self, result: Any, word: str, item: str = "") -> None:
+        """Node and message, below the name of the task."""
+        self._open()
+        color = C.COLOR_SKIP if word == "ignored" else C.COLOR_ERROR
+        self._under(f"{word} {self.host_label(result)}{item}:", color)
+        self._under(textwrap.indent(failure_text(result.result), "  "), color)
+        if self._display.verbosity:
+            self._under(f"at {result.task.get_path()}", C.COLOR_VERBOSE)
+            self._under(self._dump_results(result.result), C.COLOR_VERBOSE)
+
+    def _open(self) -> None:
+        """Print the task's name now, because something is to stand below it."""
+        task = self._task
+        if task and not task.opened:
+            task.opened = True
+            self._say(self._head(task))
+
+    def _end_task(self) -> None:
+        """Print the line of a task that ended; nothing if every node skipped it."""
+        task, self._task = self._task, None
+        self._erase()
+        if task is None or not task.results or (task.quiet and not task.opened):
+            return
+        if set(task.results.values()) == {"ok"} and task.opened and not task.summaries:
+            return  # what stands below the name says it all, such as the words of debug
+        numbers = counters(task.results, task.once or set(task.results) == {"localhost"})
+        bad = {"failed", "unreachable"} & set(task.results.values())
+        said = list(task.summaries.values()) if len(task.results) == 1 else []
+        if said and not bad:
+            self._say(self._head(task)) if not task.opened else None
+            self._under(said[0], C.COLOR_OK)
+            return
+        color = C.COLOR_ERROR if bad else C.COLOR_CHANGED if "changed" in numbers else C.COLOR_OK
+        if "changed=0" in numbers and not bad:
+            color = C.COLOR_OK
+        head = "" if task.opened else self._head(task)
+        gap = WIDTH - len(head) - len(numbers)
+        if head and gap < 2:
+            self._say(head)
+            head, gap = "", WIDTH - len(numbers)
+        self._say(head + " " * gap + stringc(numbers, color))
+        for host, summary in sorted(task.summaries.items()):
+            self._under(f"{host}: {summary}")
+
+    def _head(self, task: Running) -> str:
+        """Stage and name of a task; the stage only where it begins."""
+        known, self._shown_stage = self._shown_stage, task.stage
+        if task.stage == known:
+            return " " * STAGE + task.name
+        if len(task.stage) < STAGE:
+            return f"{task.stage:<{STAGE}}{task.name}"
+        self._say(task.stage)
+        return " " * STAGE + task.name
+
+    @staticmethod
+    def _row(name: str, text: str) -> list[str]:
+        """A stage and its sentence, in lines of at most 80 columns."""
+        lines = textwrap.wrap(text, WIDTH - STAGE) or [""]
+        first = [f"{name:<{STAGE}}{lines[0]}"] if len(name) < STAGE else [name]
+        rest = lines[1:] if len(name) < STAGE else lines
+        return first + [" " * STAGE + line for line in rest]
+
+    def _under(self, text: str, color: str | None = None) -> None:
+        self._say(textwrap.indent(text, " " * (STAGE + 2)), color)
+
+    def _say(self, text: str, color: str | None = None) -> None:
+        self._erase()
+        self._display.display(text, color=color)
+
+    def _progress(self, note: str = "") -> None:
+        """On a terminal, the running task and how many nodes are done, on a line of its own."""
+        task = self._task
+        if not self._terminal or task is None or task.quiet:
+            return
+        done = len(task.results) + task.skipped
+        number = "" if task.once or task.hosts < 2 else f"  {done}/{task.hosts}"
+        stage = task.stage if len(task.stage) < STAGE else ""
+        text = f"{stage:<{STAGE}}{task.name}{number}  {note}".rstrip()
+        columns = shutil.get_terminal_size((WIDTH, 24)).columns
+        # The cursor goes back to the first column, so that a line from elsewhere lands there.
+        sys.stdout.write(f"\r{text[: columns - 1]}\x1b[K\r")
+        sys.stdout.flush()
+
+    def _erase(self) -> None:
+        if self._terminal:
+            sys.stdout.write("\r\x1b[K")
+            sys.stdout.flush()
