@@ -110,6 +110,9 @@ def sentence(stage: Stage, check: bool) -> str:
         where = f" ({', '.join(named)})" if state in ("failed", "unreachable") else ""
         parts.append((f"{number[state]} {word}" if stage.hosts else word) + where)
     nodes = f"{len(results)} node{'s' if len(results) != 1 else ''}: " if stage.hosts else ""
+    # Such as the check before a change: every node was read well, and yet nothing goes on.
+    if stage.hosts and {"failed", "unreachable"} & set(stage.once.values()):
+        parts.append("failed for the whole fleet")
     text = nodes + ", ".join(parts)
     return f"{text}; {stage.summary}" if stage.summary else text
 

@@ -121,6 +121,17 @@ class Scene:
     def mtu(self) -> int:
         return pod_mtu(self.fabric)
 
+    @cached_property
+    def owners(self) -> Mapping[Family, Mapping[str, tuple[str, ...]]]:
+        """Family → address → every observed pod that has it, as "pod on node"."""
+        found: dict[Family, dict[str, tuple[str, ...]]] = {f: {} for f in self.fabric.families}
+        for node, start in sorted(self.started.items()):
+            for pod in () if isinstance(start, Missing) else start.pods.values():
+                for family, address in pod.addresses.items():
+                    of = found.setdefault(family, {})
+                    of[address] = (*of.get(address, ()), f"{pod.name} on {node}")
+        return found
+
     def start(self, node: str) -> Start:
         return self.started.get(node, Missing("the node gave no answer"))
 
@@ -141,7 +152,7 @@ def targets_of(scene: Scene, node: str) -> list[dict[str, Any]]:
 
 
 def checks_of(scene: Scene, name: str) -> Iterator[Check]:
-    """Every check whose packets leave from a node. O(nodes × families)."""
+    """Every check whose packets leave from a node. O(nodes) per family."""
     node = scene.fabric.by_name[name]
     for family in scene.fabric.families:
         yield from _same_node(scene, node, family)
@@ -321,7 +332,13 @@ def _probing(
 
 
 def _reading(
-    way: Way, kind: str, of: tuple[str, ...], expected: str, *, sources: tuple[str, ...], remedy: str
+    way: Way,
+    kind: str,
+    of: tuple[str, ...],
+    expected: str,
+    *,
+    sources: tuple[str, ...],
+    remedy: str,
 ) -> Check:
     """A check that reads the answers to probes of other checks."""
     return Check(

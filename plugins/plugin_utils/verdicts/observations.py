@@ -147,9 +147,7 @@ def _container(data: Mapping[str, Any]) -> Container:
 
 
 def _restart(data: Mapping[str, Any]) -> Restart:
-    return Restart(
-        str(data["container"]), _identity(data["before"]), _identity(data["after"])
-    )
+    return Restart(str(data["container"]), _identity(data["before"]), _identity(data["after"]))
 
 
 def _identity(data: Mapping[str, Any]) -> Identity:

@@ -1,0 +1,57 @@
+#!/usr/bin/python
+# SPDX-License-Identifier: GPL-3.0-or-later
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Documentation of the action of the same name; the work is done in plugins/action."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: report
+short_description: Write the report of the last verification
+version_added: 0.1.0
+description:
+  - Writes C(report/report.html), C(report/report.json) and C(report/junit.xml) from the saved results of
+    the last verification.
+  - Runs once, on the controller, and opens no connection.
+options:
+  title:
+    description: Title of the report, such as the name of the cluster.
+    type: str
+    default: Pod network
+  output_dir:
+    description:
+      - Folder on the controller for C(intended/), C(report/) and C(.podnet/).
+      - Left out, it is the working directory.
+    type: path
+attributes:
+  check_mode:
+    description: Can run in check mode and say what would change, without changing it.
+    support: full
+  diff_mode:
+    description: Says in detail what changes.
+    support: none
+    details: The files are made from saved results; their differences say nothing about nodes.
+  idempotent:
+    description: A second run with the same input changes nothing.
+    support: full
+author:
+  - podnet developers (@podnet)
+"""
+
+EXAMPLES = r"""
+- name: Write the report of the last verification
+  podnet.fabric.report:
+    title: Rack row 4
+"""
+
+RETURN = r"""
+files:
+  description: Paths of the files of the report.
+  type: list
+  elements: str
+  returned: success
+verdict:
+  description: What the report says, V(pass), V(fail) or V(unknown).
+  type: str
+  returned: success
+"""

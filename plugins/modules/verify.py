@@ -1,0 +1,98 @@
+#!/usr/bin/python
+# SPDX-License-Identifier: GPL-3.0-or-later
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Documentation of the action of the same name; the work is done in plugins/action."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: verify
+short_description: Prove from inside real pods that the pod network holds
+version_added: 0.1.0
+description:
+  - Stage V(begin) runs once; it forgets earlier observations and notes what is asked for.
+  - Stage V(start) starts two probe pods on a node, V(probe) sends the node's probes from inside them, and
+    V(stop) removes them. What a node reported is saved below C(.podnet/observed/).
+  - Stage V(judge) runs once; it compares what was observed with the plan, saves the results, and fails
+    unless every promise was looked at and holds.
+  - A node that cannot be reached does not fail these stages; it is an error in the results.
+options:
+  stage:
+    description: What to do.
+    type: str
+    required: true
+    choices: [begin, start, probe, stop, judge]
+  output_dir:
+    description:
+      - Folder on the controller for C(intended/), C(report/) and C(.podnet/).
+      - Left out, it is the working directory.
+    type: path
+  port:
+    description: TCP and UDP port on which the probe pods answer. Stage V(begin) only.
+    type: int
+    default: 7717
+  outside:
+    description: Hosts outside the cluster that every node's pods must reach. Stage V(begin) only.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      address:
+        description: IPv4 or IPv6 address.
+        type: str
+        required: true
+      port:
+        description: TCP port.
+        type: int
+        required: true
+  attempts:
+    description: How often a probe is sent before it counts as lost. Stage V(begin) only.
+    type: int
+    default: 3
+  timeout_ms:
+    description: Milliseconds to wait for each answer. Stage V(begin) only.
+    type: int
+    default: 1000
+attributes:
+  check_mode:
+    description: Can run in check mode and say what would change, without changing it.
+    support: none
+    details: Skipped in check mode, because it starts probe pods.
+  diff_mode:
+    description: Says in detail what changes.
+    support: none
+    details: Nothing that it starts stays.
+  idempotent:
+    description: A second run with the same input changes nothing.
+    support: full
+author:
+  - podnet developers (@podnet)
+"""
+
+EXAMPLES = r"""
+- name: Judge what was observed
+  podnet.fabric.verify:
+    stage: judge
+  run_once: true
+"""
+
+RETURN = r"""
+verdict:
+  description: V(pass); V(fail) when a promise is broken; V(unknown) when none is known to be broken and not
+    all could be looked at.
+  type: str
+  returned: stage judge
+summary:
+  description: Counts by status, kind, promise and stage, and of pairs of nodes.
+  type: dict
+  returned: stage judge
+stdout_lines:
+  description: The reachability matrix, in at most 80 columns.
+  type: list
+  elements: str
+  returned: stage judge
+probes:
+  description: Number of probes that were sent.
+  type: int
+  returned: stage probe
+"""

@@ -1,0 +1,171 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Results → counts, the reachability matrix, and the few lines that a terminal shows."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from .checks import Scene
+from .judge import failures_first
+from .observations import Answers, Missing
+from .results import STATUSES, WORST, Result, Status
+
+Cells = Mapping[tuple[str, str], Status]
+WORDS: Mapping[Status, str] = {"success": "ok", "failure": "FAIL", "error": "err", "skipped": "-"}
+LETTERS: Mapping[Status, str] = {"success": ".", "failure": "F", "error": "e", "skipped": "-"}
+WIDTH = 80
+SHOWN = 10
+OUTSIDE = ("outside", "masquerade")
+
+
+def cells(results: Iterable[Result]) -> dict[tuple[str, str], Status]:
+    """(source, target) → the worst status of all families and kinds."""
+    found: dict[tuple[str, str], Status] = {}
+    for result in results:
+        target = "outside" if result.kind in OUTSIDE else result.target
+        key = (result.source, target)
+        old = found.get(key)
+        if old is None or WORST.index(result.status) < WORST.index(old):
+            found[key] = result.status
+    return found
+
+
+def summary(
+    scene: Scene, probed: Mapping[str, Answers | Missing], results: Sequence[Result]
+) -> dict[str, Any]:
+    """Counts, as plain data: by status, by kind and promise, by stage, and pairs of nodes."""
+    names = [node.name for node in scene.nodes]
+    of = cells(results)
+    pairs = [of.get((a, b), "skipped") for a in names for b in names if a != b]
+    looked = {
+        "start": sum(not isinstance(scene.start(name), Missing) for name in names),
+        "probe": sum(not isinstance(probed.get(name, Missing("")), Missing) for name in names),
+    }
+    return {
+        "status": count(result.status for result in results),
+        "kinds": _grouped(results, "kind"),
+        "promises": _grouped(results, "promise"),
+        "stages": {
+            stage: {"nodes": len(names), "looked": number} for stage, number in looked.items()
+        },
+        "pairs": {"total": len(pairs), "verified": pairs.count("success"), **count(pairs)},
+        "nodes": {"asked": len(names), "fleet": len(scene.fabric.nodes)},
+    }
+
+
+def count(statuses: Iterable[Status]) -> dict[str, int]:
+    """Status → number; every status is a key."""
+    found = list(statuses)
+    return {status: found.count(status) for status in STATUSES}
+
+
+def _grouped(results: Sequence[Result], name: str) -> dict[str, dict[str, int]]:
+    grouped: dict[str, list[Status]] = {}
+    for result in results:
+        grouped.setdefault(str(getattr(result, name)), []).append(result.status)
+    return {key: count(grouped[key]) for key in sorted(grouped)}
+
+
+def verdict(totals: Mapping[str, Any]) -> str:
+    """pass; fail: a promise is broken; unknown: none is broken, and not all could be looked at."""
+    status = totals["status"]
+    if status["failure"]:
+        return "fail"
+    return "unknown" if status["error"] or not status["success"] else "pass"
+
+
+def sentence(totals: Mapping[str, Any]) -> str:
+    """`20 of 20 pairs verified, 412 checks passed`, with what did not pass."""
+    status, pairs, nodes = totals["status"], totals["pairs"], totals["nodes"]
+    parts = [f"{pairs['verified']} of {pairs['total']} pairs verified"]
+    if nodes["asked"] != nodes["fleet"]:
+        parts.append(f"only {nodes['asked']} of {nodes['fleet']} nodes were asked for")
+    parts.append(f"{status['success']} checks passed")
+    parts += [
+        f"{status[name]} {word}"
+        for name, word in (("failure", "failed"), ("error", "could not be looked at"))
+        if status[name]
+    ]
+    return ", ".join(parts)
+
+
+def matrix_lines(names: Sequence[str], of: Cells) -> list[str]:
+    """The reachability matrix in at most 80 columns: rows send, columns answer."""
+    outside = any(of.get((name, "outside"), "skipped") != "skipped" for name in names)
+    columns = [*names, "outside"] if outside else [*names]
+    label = min(20, max(len(name) for name in names) + len(str(len(names))) + 1) if names else 0
+    if label + 5 * len(columns) <= WIDTH:
+        return _with_words(names, columns, of, label)
+    return _with_letters(names, columns, of, label)
+
+
+def _heads(columns: Sequence[str]) -> list[str]:
+    return ["out" if name == "outside" else str(i) for i, name in enumerate(columns, 1)]
+
+
+def _label(index: int, name: str, count_of: int, width: int) -> str:
+    digits = len(str(count_of))
+    room = width - digits - 1
+    short = name if len(name) <= room else name[: room - 1] + "…"
+    return f"{index:>{digits}} {short:<{room}}"
+
+
+def _with_words(names: Sequence[str], columns: Sequence[str], of: Cells, label: int) -> list[str]:
+    """One word per cell, for fleets of up to a dozen nodes."""
+    lines = [" " * label + "".join(f"{head:>5}" for head in _heads(columns))]
+    for index, name in enumerate(names, 1):
+        words = (WORDS[of.get((name, column), "skipped")] for column in columns)
+        text = _label(index, name, len(names), label) + "".join(f"{word:>5}" for word in words)
+        lines.append(text)
+    return lines
+
+
+def _with_letters(names: Sequence[str], columns: Sequence[str], of: Cells, label: int) -> list[str]:
+    """One letter per cell. Rows where everything passed are only counted: in a large fleet
+    they are what nobody has to read."""
+    rows = {
+        name: "".join(LETTERS[of.get((name, column), "skipped")] for column in columns)
+        for name in names
+    }
+    quiet = {name for name in names if set(rows[name]) <= set(".-")}
+    lines = [f"{len(quiet)} of {len(names)} rows: everything passed"]
+    if len(quiet) == len(names):
+        return lines
+    lines.append("others (. ok, F FAIL, e could not look, - not asked), columns as the rows count:")
+    room = WIDTH - label - 1
+    for first in range(0, len(columns), room):
+        part = _heads(columns)[first : first + room]
+        tens = [head[:-1][-1:] or " " if head.isdigit() else "o" for head in part]
+        ones = [head[-1] if head.isdigit() else "" for head in part]
+        lines += [" " * (label + 1) + "".join(row).rstrip() for row in (tens, ones)]
+        lines += [
+            _label(index, name, len(names), label) + " " + rows[name][first : first + room]
+            for index, name in enumerate(names, 1)
+            if name not in quiet
+        ]
+    return lines
+
+
+def failure_lines(results: Sequence[Result]) -> list[str]:
+    """The first failures and errors with what to do, and how many more there are."""
+    bad = list(failures_first(list(results)))
+    lines: list[str] = []
+    for result in bad[:SHOWN]:
+        word = WORDS[result.status]
+        family = f" {result.family}" if result.family else ""
+        way = (
+            result.source
+            if result.source == result.target
+            else f"{result.source} -> {result.target}"
+        )
+        lines.append(f"{word:<4} {way}{family} {result.kind}")
+        for name in ("expected", "found", "remedy"):
+            text = f"{name}: {getattr(result, name)}"
+            lines += textwrap.wrap(
+                text, WIDTH - 5, initial_indent=" " * 5, subsequent_indent=" " * 7
+            )
+    if len(bad) > SHOWN:
+        lines.append(f"… and {len(bad) - SHOWN} more; the report has them all")
+    return lines

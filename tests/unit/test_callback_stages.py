@@ -1,0 +1,265 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the callback `stages` prints, event by event, without a run of Ansible."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from ansible_collections.podnet.fabric.plugins.callback import stages
+
+NODES = ("worker-1", "worker-2", "worker-3")
+
+
+class Screen:
+    """Stands in for Ansible's display and keeps the lines."""
+
+    def __init__(self) -> None:
+        self.verbosity = 0
+        self.lines: list[str] = []
+
+    def display(self, text: str, color: str | None = None, **_: Any) -> None:
+        self.lines += text.split("\n")
+
+
+class Run:
+    """A run in which the test says what happens."""
+
+    def __init__(self) -> None:
+        self.screen = Screen()
+        self.callback = stages.CallbackModule(display=self.screen)
+        self.play("Make it so")
+
+    def play(self, name: str) -> None:
+        variables = {"ansible_play_hosts_all": list(NODES)}
+        manager = SimpleNamespace(get_vars=lambda play: variables)
+        self.callback.v2_playbook_on_play_start(
+            SimpleNamespace(get_name=lambda: name, get_variable_manager=lambda: manager)
+        )
+
+    def task(self, role: str, name: str, once: bool = False, action: str = "command") -> None:
+        owner = SimpleNamespace(get_name=lambda include_role_fqcn: role) if role else None
+        self.current = SimpleNamespace(
+            action=action,
+            collections=[],
+            run_once=once,
+            loop=None,
+            delegate_to=None,
+            _role=owner,
+            get_name=lambda include_role_fqcn: name,
+            get_path=lambda: "tasks/main.yml:1",
+        )
+        self.callback.v2_playbook_on_task_start(self.current, False)
+
+    def result(self, host: str, **found: Any) -> Any:
+        return SimpleNamespace(
+            host=SimpleNamespace(get_name=lambda: host), task=self.current, result=found
+        )
+
+    def ok(self, host: str, **found: Any) -> None:
+        self.callback.v2_runner_on_ok(self.result(host, **found))
+
+    def failed(self, host: str, ignored: bool = False, **found: Any) -> None:
+        self.callback.v2_runner_on_failed(self.result(host, **found), ignored)
+
+    def end(self, rescued: int = 0) -> list[str]:
+        self.callback.v2_playbook_on_stats(SimpleNamespace(rescued={"worker-1": rescued}))
+        return self.screen.lines
+
+    def summary(self) -> list[str]:
+        lines = self.end()
+        return lines[lines.index("summary") + 1 :]
+
+
+@pytest.fixture
+def run() -> Run:
+    return Run()
+
+
+def test_a_task_is_one_line_of_80_columns_with_its_counters(run: Run) -> None:
+    run.task("converge", "Read and compare every node")
+    run.ok("worker-1", changed=True)
+    run.ok("worker-2")
+    (line,) = run.end()[:1]
+    assert line.startswith("converge     Read and compare every node ")
+    assert line.endswith(" ok=2 changed=1")
+    assert len(line) == stages.WIDTH
+
+
+def test_the_stage_is_named_where_it_begins(run: Run) -> None:
+    for name in ("One", "Two"):
+        run.task("converge", name)
+        run.ok("worker-1")
+    first, second = run.end()[:2]
+    assert first.startswith("converge     One")
+    assert second.startswith("             Two")
+
+
+def test_a_task_that_every_node_skipped_is_not_shown(run: Run) -> None:
+    run.task("converge", "Switch what is in use")
+    for node in NODES:
+        run.callback.v2_runner_on_skipped(run.result(node))
+    assert run.end() == []
+
+
+def test_ansibles_own_steps_are_shown_only_when_they_fail(run: Run) -> None:
+    quiet = {"name": "Validating arguments", "action": "ansible.builtin.validate_argument_spec"}
+    run.task("plan", **quiet)
+    run.ok("worker-1")
+    run.task("plan", **quiet)
+    assert run.screen.lines == []
+    run.failed("worker-1", msg="podnet_group is of type dict")
+    assert "                 podnet_group is of type dict" in run.screen.lines
+
+
+def test_a_failure_is_shown_at_once_and_in_full(run: Run) -> None:
+    run.task("converge", "Add what is missing")
+    run.failed("worker-2", msg="route add: refused\n    everything was taken back", rc=2)
+    assert run.screen.lines == [
+        "converge     Add what is missing",
+        "               FAILED worker-2:",
+        "                 route add: refused",
+        "                     everything was taken back",
+        "                 exit code 2",
+    ]
+
+
+def test_what_a_failed_command_printed_is_shown_once() -> None:
+    found = {"msg": "non-zero return code", "rc": 2, "stderr": "No such file\n", "stdout": ""}
+    expected = "non-zero return code\nexit code 2\nNo such file"
+    assert stages.failure_text(found) == expected
+    assert stages.failure_text({**found, "module_stderr": "No such file"}) == expected
+
+
+def test_a_failure_without_words_says_what_to_do() -> None:
+    assert "-v" in stages.failure_text({"failed": True})
+
+
+def test_a_censored_failure_shows_nothing_of_the_result() -> None:
+    assert stages.failure_text({"censored": "hidden by no_log"}) == "hidden by no_log"
+
+
+def test_items_that_failed_are_shown_and_not_said_again(run: Run) -> None:
+    run.task("converge", "Run them all")
+    run.callback.v2_runner_item_on_failed(run.result("worker-1", item="b", msg="b is broken"))
+    run.failed("worker-1", msg="One or more items failed")
+    text = "\n".join(run.end())
+    assert "FAILED worker-1, item b:" in text
+    assert "b is broken" in text
+    assert "One or more" not in text
+
+
+def test_an_ignored_failure_is_shown_and_not_counted(run: Run) -> None:
+    run.task("converge", "Try it")
+    run.failed("worker-1", ignored=True, msg="no matter")
+    assert "               ignored worker-1:" in run.screen.lines
+    assert run.summary() == ["converge     1 node: 1 ok"]
+
+
+def test_unreachable_nodes_are_named(run: Run) -> None:
+    run.task("converge", "Read and compare every node")
+    run.ok("worker-1")
+    run.callback.v2_runner_on_unreachable(run.result("worker-3", msg="No route to host"))
+    assert "               UNREACHABLE worker-3:" in run.screen.lines
+    assert run.summary() == ["converge     2 nodes: 1 ok, 1 unreachable (worker-3)"]
+
+
+def test_the_summary_counts_a_node_once_by_its_worst_result(run: Run) -> None:
+    for name in ("Add", "Switch"):
+        run.task("converge", name)
+        run.ok("worker-1", changed=name == "Add")
+        run.ok("worker-2")
+    run.failed("worker-3", msg="broken")
+    expected = "converge     3 nodes: 1 changed, 1 ok, 1 failed (worker-3)"
+    assert run.summary() == [expected]
+
+
+def test_a_summary_of_the_fleet_stands_for_the_task_and_ends_the_stage(run: Run) -> None:
+    run.task("verify", "Probe every pair", once=True)
+    run.ok("worker-1", podnet_summary="40 pairs verified, 0 failures")
+    lines = run.end()
+    assert lines[:2] == [
+        "verify       Probe every pair",
+        "               40 pairs verified, 0 failures",
+    ]
+    assert lines[-1] == "verify       ok; 40 pairs verified, 0 failures"
+
+
+def test_summaries_of_nodes_are_listed_by_node(run: Run) -> None:
+    run.task("verify", "Look")
+    run.ok("worker-2", podnet_summary="4 pods")
+    run.ok("worker-1", podnet_summary="3 pods")
+    lines = run.end()
+    assert lines[1:3] == ["               worker-1: 3 pods", "               worker-2: 4 pods"]
+
+
+def test_lines_are_printed_as_they_are(run: Run) -> None:
+    run.task("verify", "Show the matrix", once=True)
+    run.ok("worker-1", podnet_lines=["      a  b", "a     .  ok"])
+    assert run.screen.lines == ["verify       Show the matrix", "      a  b", "a     .  ok"]
+
+
+def test_a_diff_stands_below_its_task_and_node(run: Run) -> None:
+    run.task("converge", "Add what is missing")
+    found = {"changed": True, "diff": {"prepared": "add:\nroute add 10.64.3.0/24\n"}}
+    run.callback.v2_on_file_diff(run.result("worker-1", **found))
+    assert run.screen.lines == [
+        "converge     Add what is missing",
+        "               worker-1:",
+        "                 add:",
+        "                 route add 10.64.3.0/24",
+    ]
+
+
+def test_a_failure_of_the_fleet_is_not_hidden_by_nodes_that_are_well(run: Run) -> None:
+    run.task("converge", "Read")
+    run.ok("worker-1")
+    run.task("converge", "Check that every node is ready", once=True)
+    run.failed("worker-1", msg="worker-3 has no plugins")
+    assert run.summary() == ["converge     1 node: 1 ok, failed for the whole fleet"]
+
+
+def test_no_line_of_the_summary_is_longer_than_80_columns(run: Run) -> None:
+    run.task("converge", "Read")
+    for number in range(40):
+        run.failed(f"worker-{number:02}", msg="broken")
+    lines = run.summary()
+    assert len(lines) > 3
+    assert max(map(len, lines)) <= stages.WIDTH
+
+
+def test_a_play_without_roles_is_a_stage(run: Run) -> None:
+    run.task("", "Do something")
+    run.ok("localhost", changed=True)
+    assert run.summary() == ["Make it so   changed"]
+
+
+def test_check_mode_says_so_first_and_last(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stages.context, "CLIARGS", {"check": True})
+    run = Run()
+    run.callback.v2_playbook_on_start(None)
+    run.task("converge", "Add what is missing")
+    run.ok("worker-1", changed=True)
+    lines = run.end()
+    assert lines[0] == "check mode: nothing is changed"
+    assert lines[-2:] == [
+        "summary (check mode: nothing was changed)",
+        "converge     1 node: 1 would change",
+    ]
+
+
+def test_handled_failures_are_told_apart(run: Run) -> None:
+    run.task("converge", "Break")
+    run.failed("worker-1", msg="broken")
+    assert "1 of the failures handled" in run.end(rescued=1)[-1]
+
+
+def test_progress_is_written_in_place_on_a_terminal_only(
+    run: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run.task("converge", "Read")
+    assert capsys.readouterr().out == ""
+    run.callback._terminal = True
+    run.ok("worker-1")
+    assert "Read  1/3\x1b[K\r" in capsys.readouterr().out
