@@ -59,7 +59,7 @@ def hosts(draw: st.DrawFn, most: int = 6) -> Hosts:
     shared: dict[str, Any] = {
         "podnet_cluster_cidrs": [CLUSTER[family] for family in families],
         "podnet_mode": mode,
-        "podnet_vni": draw(st.integers(1, 16777215)),
+        "podnet_vni": draw(st.integers(1, 99999)),
         "podnet_vxlan_port": draw(st.sampled_from((4789, 8472, 1))),
         "podnet_masquerade": list(draw(st.sampled_from((*FAMILY_SETS, ())))),
         "podnet_bridge": draw(st.sampled_from(("cbr0", "br-pods"))),

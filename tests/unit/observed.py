@@ -9,7 +9,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from ansible_collections.podnet.fabric.plugins.plugin_utils.intent.model import FAMILIES, Fabric
+from ansible_collections.podnet.fabric.plugins.plugin_utils.intent.model import (
+    FAMILIES,
+    Fabric,
+    Family,
+)
 from ansible_collections.podnet.fabric.plugins.plugin_utils.plan import compile_fleet, pod_mtu
 from ansible_collections.podnet.fabric.plugins.plugin_utils.verdicts.checks import (
     POD_A,
@@ -27,18 +31,24 @@ from ansible_collections.podnet.fabric.plugins.plugin_utils.verdicts.observation
 from ansible_collections.podnet.fabric.plugins.plugin_utils.verdicts.results import Result
 from ansible_collections.podnet.fabric.plugins.plugin_utils.verdicts.summary import summary
 
+CLUSTER: dict[Family, str] = {"ipv4": "10.64.0.0/16", "ipv6": "fd00:64::/48"}
 OUTSIDE = (("203.0.113.10", 7717), ("2001:db8:ffff::10", 7717))
 
 
-def fabric_of(sizes: tuple[int, ...] = (3, 2), **variables: Any) -> Fabric:
-    """A dual-stack fleet; one number of nodes per segment."""
+def fabric_of(
+    sizes: tuple[int, ...] = (3, 2),
+    families: tuple[Family, ...] = FAMILIES,
+    **variables: Any,
+) -> Fabric:
+    """A fleet; one number of nodes per segment."""
     hosts: dict[str, dict[str, Any]] = {}
     for segment, size in enumerate(sizes):
         for position in range(size):
             number = len(hosts) + 1
+            pods = {"ipv4": f"10.64.{number}.0/24", "ipv6": f"fd00:64:0:{number:x}::/64"}
             hosts[f"node-{number:02}"] = {
-                "podnet_cluster_cidrs": ["10.64.0.0/16", "fd00:64::/48"],
-                "podnet_pod_cidrs": [f"10.64.{number}.0/24", f"fd00:64:0:{number:x}::/64"],
+                "podnet_cluster_cidrs": [CLUSTER[family] for family in families],
+                "podnet_pod_cidrs": [pods[family] for family in families],
                 "podnet_underlay_addresses": [
                     f"192.0.{segment + 2}.{position + 11}",
                     f"2001:db8:{segment + 10:x}::{position + 11:x}",
@@ -69,9 +79,7 @@ class Observed:
         return judge(self.scene(), self.probed())
 
     def copy(self) -> Observed:
-        return Observed(
-            self.fabric, self.run, copy.deepcopy(self.start), copy.deepcopy(self.probe)
-        )
+        return Observed(self.fabric, self.run, copy.deepcopy(self.start), copy.deepcopy(self.probe))
 
     def saved(self) -> dict[str, Any]:
         """As the action `verify` saves it for the report."""
@@ -100,9 +108,10 @@ class Observed:
         return self
 
     def lose(self, which: Callable[[str, dict[str, Any]], bool]) -> Observed:
-        return self.spoil(
-            which, ok=False, source_seen=None, rtt_us=None, attempts=3, error="timed out"
-        )
+        """Nothing comes back; of packets that are too large nothing should."""
+        nothing = {"source_seen": None, "rtt_us": None, "attempts": 3, "error": "no answer"}
+        self.spoil(which, ok=False, **nothing)
+        return self.spoil(lambda n, a: which(n, a) and a["id"].startswith("mtu_exceed/"), ok=True)
 
     def cut(self, first: str, second: str) -> Observed:
         """No packet between two nodes, either way."""
@@ -204,10 +213,10 @@ def _answer(
     jitter = sum(target["id"].encode()) % 60
     return {
         "id": target["id"],
-        "ok": not large,
+        "ok": True,
         "source_seen": own if target["kind"] in ("tcp", "udp") else None,
         "rtt_us": None if large else (260 if far else 90) + jitter,
-        "attempts": 3 if large else 1,
-        "error": "message too long" if large else None,
+        "attempts": 1,
+        "error": "refused by the sending interface" if large else None,
         "looked": True,
     }

@@ -67,12 +67,11 @@ class Link:
             )
         return [
             # The altname is the ownership mark: links without it are never changed.
-            Command(
-                "ip",
-                f"link add name {self.name} address {self.mac} mtu {self.mtu} {kind}",
-            ),
+            Command("ip", f"link add name {self.name} address {self.mac} {kind}"),
             Command("ip", f"link property add dev {self.name} altname {self.altname}"),
-            Command("ip", f"link set dev {self.name} addrgenmode none"),
+            # After the creation: only an MTU that is set later counts as the user's own, and a
+            # bridge without one follows its ports (net/bridge/br_if.c, br_mtu_auto_adjust).
+            Command("ip", f"link set dev {self.name} mtu {self.mtu} addrgenmode none"),
             Command("ip", f"link set dev {self.name} up"),
         ]
 

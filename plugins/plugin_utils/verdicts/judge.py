@@ -88,18 +88,18 @@ def _after(answer: Answer) -> str:
 
 
 def _too_large(check: Check, answers: Answers) -> Verdict:
-    """One byte more than the MTU. That nothing comes back proves something only where a
-    packet of exactly the MTU came back."""
+    """One byte more than the MTU; ``ok`` says that nothing came back. That proves something only
+    where a packet of exactly the MTU did come back."""
     own, smaller = answers.get(check.id, NOT_SENT), answers.get(check.needs[0], NOT_SENT)
     if not own.looked:
         return _answered(own)
-    if own.ok:
-        return "failure", f"it passed{_after(own)}"
+    if not own.ok:
+        return "failure", "it passed"
     if not smaller.looked:
         return "error", "shows nothing, because the packet of exactly the MTU was not sent"
     if not smaller.ok:
         return "skipped", "shows nothing while a packet of exactly the MTU does not pass"
-    return "success", f"it did not pass ({own.error or 'no answer'})"
+    return "success", f"it did not pass: {own.error or 'no answer'}"
 
 
 def _seen(check: Check, answers: Answers) -> Verdict:

@@ -122,7 +122,8 @@ def _shared(node: Node, start: Start, name: str, pod: Pod | None) -> Result:
 
 def _compare_containers(pod: Pod) -> tuple[Status, str]:
     by_name = {container.name: container for container in pod.containers}
-    absent = [name for name in CONTAINERS if name not in by_name]
+    # Namespace 0: the process was gone before it could be looked at.
+    absent = [n for n in CONTAINERS if n not in by_name or not by_name[n].netns]
     if absent:
         return "error", f"not observed: {', '.join(absent)}"
     infra = by_name["infra"]
