@@ -16,7 +16,7 @@ import shutil
 import time
 import uuid
 from contextlib import contextmanager
-from typing import Any, Dict, Iterator, List, Mapping, Optional
+from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional
 
 from . import cni, machine
 
@@ -119,6 +119,7 @@ class Pod:
             {MARK: record["id"], "PODNET_CONTAINER": mark, **definition.get("env", {})},
             os.path.join(self.folder, f"{definition['name']}.log"),
         )
+        self._joined(pid, os.stat(f"/proc/{infra}/ns/net").st_ino)
         record["containers"][definition["name"]] = {
             "pid": pid,
             "started": machine.started_at(pid),
@@ -131,16 +132,30 @@ class Pod:
         its process until DEL has run. Waits until the process has left our namespace."""
         ours = os.stat("/proc/self/ns/net").st_ino
         path = f"/proc/{pid}/ns/net"
-        end = time.monotonic() + 5
-        while os.stat(path).st_ino == ours:
-            if time.monotonic() > end or not machine.started_at(pid):
-                raise OSError(f"{self.name}: the infra container did not start")
-            time.sleep(0.005)
+        self._until(pid, lambda: os.stat(path).st_ino != ours, "the infra container")
         os.makedirs(RUN, exist_ok=True)
         open(self.netns, "a", encoding="ascii").close()
         code, _output, errors = self.run(["mount", "--bind", path, self.netns], {}, "")
         if code:
             raise OSError(f"{self.netns}: the namespace cannot be bound: {errors.strip()}")
+
+    def _joined(self, pid: int, inode: int) -> None:
+        """Wait until a container's process has entered the pod's network namespace."""
+        path = f"/proc/{pid}/ns/net"
+        self._until(pid, lambda: os.stat(path).st_ino == inode, "an app container")
+
+    def _until(self, pid: int, condition: Callable[[], bool], what: str) -> None:
+        end = time.monotonic() + 5
+        while True:
+            try:
+                if condition():
+                    return
+            except OSError:
+                pass  # it has ended; said below
+            if time.monotonic() > end or not machine.started_at(pid):
+                log = os.path.join(self.folder, "*.log")
+                raise OSError(f"{self.name}: {what} did not start; see {log}")
+            time.sleep(0.002)
 
     def _wait_for_addresses(self, ifname: str) -> None:
         """IPv6 addresses cannot be used while duplicate detection runs (RFC 4862)."""

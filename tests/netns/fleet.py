@@ -37,7 +37,7 @@ class Spec:
     extra: dict[str, Any] = dataclasses.field(default_factory=dict)
 
 
-def inventory(spec: Spec, ssh_config: Path) -> dict[str, Any]:
+def inventory(spec: Spec) -> dict[str, Any]:
     """The inventory of a spec, in the form that a user writes."""
     hosts: dict[str, Any] = {}
     for segment, count in spec.segments.items():
@@ -60,8 +60,6 @@ def inventory(spec: Spec, ssh_config: Path) -> dict[str, Any]:
             for family in spec.pods
             if family in spec.underlay
         ],
-        "ansible_ssh_common_args": f"-F '{ssh_config}'",
-        "ansible_python_interpreter": "/usr/bin/python3",
         **spec.extra,
     }
     return {"podnet": {"vars": variables, "hosts": hosts}}
@@ -74,7 +72,7 @@ class Fleet:
         self.folder, self.spec, self.name = folder, spec, name
         self.labs = folder / "labs"
         self.ssh_config = self.labs / name / "ssh_config"
-        self.data = inventory(spec, self.ssh_config)
+        self.data = inventory(spec)
         self.write()
 
     def write(self) -> None:
@@ -109,6 +107,7 @@ class Fleet:
             f"podnet.fabric.{playbook}",
             "-e",
             json.dumps({"podnet_lab_name": self.name, "podnet_lab_dir": str(self.labs)}),
+            *(["-e", f"@{self.labs / self.name / 'vars.json'}"] if self.ssh_config.exists() else []),
             *arguments,
         ]
         environment = {

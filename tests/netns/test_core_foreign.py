@@ -43,7 +43,10 @@ WORDS = (
     *("192.0.2.77", "2001:db8::77", '"metric": 502', "br9", "p9", "q9", '"q0"', "vx9"),
     *("172.31.", "fd99::", "02:99:", "foreign", "table ip podnet", "c8", "c9"),
 )
-FILES = "sha256sum /etc/cni/net.d/05-foreign.conflist /etc/iproute2/rt_protos.d/foreign.conf /etc/podnet/foreign"
+FILES = (
+    "cd /etc; sha256sum cni/net.d/05-foreign.conflist"
+    " iproute2/rt_protos.d/foreign.conf podnet/foreign"
+)
 EVENTS = {
     "nothing": fleet(),
     "VNI": fleet(podnet_vni=65),

@@ -48,7 +48,7 @@ def sabotage(phase: str, line: int) -> str:
         f"tool=$(sed -n \"${{k}}p\" {phase}.do | cut -d' ' -f1)\n"
         "case $tool in ip) bad='ip link set dev nowhere up';;"
         " bridge) bad='bridge fdb del 02:00:00:00:00:01 dev nowhere';;"
-        " sysctl) bad='sysctl net/no/such=1';; *) bad='install no/such/file 0644 /etc/cni/x';; esac\n"
+        " sysctl) bad='sysctl net/no/such=1';; *) bad='install none 0644 /etc/cni/x';; esac\n"
         f'sed -i "${{k}}i $bad" {phase}.do; sed -i "${{k}}i -" {phase}.undo; cd /\n'
     )
 
@@ -92,13 +92,15 @@ def test_failure_at_any_line_leaves_the_node_as_it_was(bench: Bench, scenario: s
 
 
 # A stand-in for `ip` that counts its calls, and misbehaves at one of them or at a marked line.
-WRAPPER = r"""mkdir -p /run/bin; rm -f /run/bin/calls; real=$(PATH=/usr/sbin:/sbin:/usr/bin command -v ip)
+WRAPPER = r"""mkdir -p /run/bin; rm -f /run/bin/calls; real=$(PATH=/usr/sbin:/sbin command -v ip)
 cat >/run/bin/ip <<'END_OF_WRAPPER'
 #!/bin/sh
 echo x >>/run/bin/calls; n=$(wc -l </run/bin/calls)
 for batch; do :; done
 before_mark() { sed '/dev killme/,$d' "$batch" >/run/bin/part; REAL -batch /run/bin/part; }
-half() { head -n $((($(wc -l <"$batch") + 1) / 2)) "$batch" >/run/bin/part; REAL -batch /run/bin/part; }
+half() {
+  head -n $((($(wc -l <"$batch") + 1) / 2)) "$batch" >/run/bin/part; REAL -batch /run/bin/part
+}
 MISBEHAVE
 exec REAL "$@"
 END_OF_WRAPPER
@@ -144,7 +146,10 @@ def kill_at(phase: str, line: int) -> str:
     )
 
 
-KILL = "grep -q 'dev killme' \"$batch\" && { before_mark; kill -9 $(cat /run/podnet/lock/pid); exit 1; }"
+KILL = (
+    "grep -q 'dev killme' \"$batch\" && "
+    "{ before_mark; kill -9 $(cat /run/podnet/lock/pid); exit 1; }"
+)
 
 
 @pytest.mark.xfail(
@@ -194,7 +199,7 @@ def test_boot_takes_an_interrupted_change_back(bench: Bench) -> None:
 def test_second_run_is_refused_while_one_works(bench: Bench) -> None:
     bench.settled(fleet())
     wanted = fleet(podnet_vni=65)
-    changes, staged = bench.look(wanted)
+    _changes, staged = bench.look(wanted)
     bench.sh(misbehaving("[ $n = 1 ] && { touch /run/bin/busy; sleep 1; }"))
     text = FIRST + staged + f"setsid sh -c '{transaction.PROGRAM} apply add' >/run/bin/out 2>&1 &\n"
     bench.sh(text + "while [ ! -e /run/bin/busy ]; do sleep 0.05; done")
@@ -230,7 +235,7 @@ def test_two_controllers_do_not_mix_their_transactions(bench: Bench) -> None:
     cannot go on with the phases of the second."""
     bench.settled(fleet())
     one, two = fleet(podnet_vni=65), fleet(podnet_vni=66)
-    changes, staged = bench.look(one)
+    _changes, staged = bench.look(one)
     bench.sh(staged + transaction.phase_script("add", False))
     _other, other_staged = bench.look(two)
     second = bench.run(other_staged + transaction.phase_script("add", False))

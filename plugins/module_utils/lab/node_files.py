@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shlex
 import shutil
@@ -155,6 +156,22 @@ def ssh_config(lab: str, addresses: Dict[str, str]) -> str:
         # The default of OpenSSH 9.2 costs the client seven times the processor time.
         "  KexAlgorithms curve25519-sha256\n"
     )
+
+
+def ansible_variables(lab: str, ident: str) -> str:
+    """Variables that point any inventory at the lab: `ansible-playbook -e @<lab>/vars.json`.
+
+    The control path must be the lab's own: Ansible names the sockets of its open connections by
+    host name only, and would go on talking to another node of the same name.
+    """
+    variables = {
+        "ansible_ssh_common_args": f"-F {shlex.quote(lab + '/ssh_config')}",
+        "ansible_control_path_dir": f"~/.ansible/cp/lab-{ident}",
+        "ansible_host": "{{ inventory_hostname }}",
+        "ansible_user": "root",
+        "ansible_python_interpreter": "/usr/bin/python3",
+    }
+    return json.dumps(variables, indent=1) + "\n"
 
 
 def write(path: str, text: str) -> None:

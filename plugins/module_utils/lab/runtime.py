@@ -197,6 +197,8 @@ class Lab:
         node_files.write(os.path.join(self.root, "known_hosts"), known)
         config = node_files.ssh_config(self.root, addresses)
         node_files.write(os.path.join(self.root, "ssh_config"), config)
+        text = node_files.ansible_variables(self.root, self.ident)
+        node_files.write(os.path.join(self.root, "vars.json"), text)
 
     def _start(self, topology: Topology, node: LabNode, state: Dict[str, Any]) -> None:
         index = state["nodes"][node.name]["index"]
