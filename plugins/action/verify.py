@@ -16,6 +16,7 @@ from ..plugin_utils.verdicts import summary as lines_of
 from ..plugin_utils.verdicts.checks import Run, Scene, targets_of
 from ..plugin_utils.verdicts.judge import judge
 from ..plugin_utils.verdicts.observations import read_probes, read_start
+from ..plugin_utils.verdicts.problems import problems_of
 from ..plugin_utils.workspace import Workspace, WorkspaceError, write
 
 SPEC = {
@@ -137,6 +138,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types
         probed = {name: read_probes(self._saved("probe", name)) for name in names}
         results = judge(scene, probed)
         totals = lines_of.summary(scene, probed, results)
+        problems = problems_of(scene.fabric, names, results)
         matrix = lines_of.matrix_lines(names, lines_of.cells(results))
         self._save_results(scene, totals, [result.to_dict() for result in results])
         verdict = lines_of.verdict(totals)
@@ -146,7 +148,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types
             "stdout_lines": matrix,
             "podnet_lines": ["", *matrix, ""],
             "podnet_summary": lines_of.sentence(totals),
-            "msg": "\n".join([*lines_of.failure_lines(results), lines_of.sentence(totals)]),
+            "msg": "\n".join([*lines_of.problem_lines(problems), lines_of.sentence(totals)]),
         }
         return {**done, "failed": verdict != "pass"}
 

@@ -156,7 +156,11 @@ class Probe:
         except BlockingIOError:
             return
         except OSError as error:
-            self.fail(error.strerror or str(error))
+            self.error = error.strerror or str(error)
+            # A raw socket hears of every packet to its destination that came back as an error,
+            # also of those that other probes sent: the answer may still come.
+            if self.kind in ("tcp", "udp"):
+                self.fail(self.error)
             return
         if self.kind in ("tcp", "udp"):
             self._answer(data)

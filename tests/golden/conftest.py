@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""`pytest tests/golden --update` writes what the code gives now; read the diff before committing."""
+"""`pytest tests/golden --update` writes what the code gives now; read the diff."""
 
 from __future__ import annotations
 

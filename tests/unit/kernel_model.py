@@ -85,8 +85,12 @@ class Model:
         if given["type"] == "vxlan":
             vxlan = Vxlan(int(more["id"]), int(more["dstport"]), more["local"])
         self.links[name] = {
-            "mac": given["address"], "mtu": int(given["mtu"]), "vxlan": vxlan, "up": False,
-            "altname": "", "addrgenmode": "eui64",
+            "mac": given["address"],
+            "mtu": int(given.get("mtu", 1500)),
+            "vxlan": vxlan,
+            "up": False,
+            "altname": "",
+            "addrgenmode": "eui64",
         }
         for path, value in DEVICE_DEFAULTS.items():
             self.sysctls[path.format(name)] = value
@@ -109,8 +113,8 @@ class Model:
             given = pairs(words[3:] if words[3] != "vxlan" else words[4:])
             link["vxlan"] = Vxlan(int(given["id"]), link["vxlan"].port, given["local"])
         else:
-            field_name = {"address": "mac"}.get(key, key)
-            link[field_name] = int(words[3]) if key == "mtu" else words[3]
+            for key, value in pairs(words[2:]).items():
+                link[{"address": "mac"}.get(key, key)] = int(value) if key == "mtu" else value
 
     def link_del(self, words: list[str]) -> None:
         name = words[1]
@@ -203,7 +207,9 @@ class Model:
         """What the read script would tell of this node."""
         own = {n for n, link in self.links.items() if link["altname"] == f"podnet-{n}"}
         links = tuple(
-            Link(n, i["mac"], i["mtu"], i["vxlan"], i["up"]) for n, i in self.links.items() if n in own
+            Link(n, i["mac"], i["mtu"], i["vxlan"], i["up"])
+            for n, i in self.links.items()
+            if n in own
         )
         vxlans = {link.name for link in links if link.vxlan}
         files = {f"/etc/podnet/current/{name}": sha for name, sha in generation.items()}
@@ -227,11 +233,9 @@ class Model:
 def empty() -> Model:
     """A node without podnet, and with things of other people."""
     model = Model()
-    model.link_add("name br9 address 02:99:00:00:00:01 mtu 1500 type bridge".split())
-    model.link_add(
-        "name vx9 address 02:99:00:00:00:02 mtu 1450 type vxlan id 64 local 192.0.2.9 "
-        "dstport 4789 nolearning".split()
-    )
+    model.link_add(["name", "br9", "address", "02:99:00:00:00:01", "type", "bridge"])
+    vxlan = "name vx9 address 02:99:00:00:00:02 type vxlan id 64 local 192.0.2.9 dstport 4789"
+    model.link_add([*vxlan.split(), "nolearning"])
     model.neighbours["vx9", "10.64.2.1"] = "02:99:00:00:00:03"
     model.fdb["vx9", "02:99:00:00:00:03"] = "192.0.2.99"
     for index in range(1, 7):

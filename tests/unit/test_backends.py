@@ -30,7 +30,11 @@ def fleet(mode: str, underlay: tuple[str, str], segments: tuple[str, str], **mor
     }
 
 
-V4, V6, MIXED = ("192.0.2.1", "192.0.2.2"), ("2001:db8::1", "2001:db8::2"), ("192.0.2.1", "2001:db8::2")
+V4, V6, MIXED = (
+    ("192.0.2.1", "192.0.2.2"),
+    ("2001:db8::1", "2001:db8::2"),
+    ("192.0.2.1", "2001:db8::2"),
+)
 SAME, APART = ("a", "a"), ("a", "b")
 
 
@@ -51,7 +55,9 @@ def test_the_schema_and_the_registry_know_the_same_modes() -> None:
         ("vxlan", V6, APART, "vxlan"),
     ],
 )
-def test_backend_of_a_pair(mode: str, underlay: tuple[str, str], segments: tuple[str, str], backend: str) -> None:
+def test_backend_of_a_pair(
+    mode: str, underlay: tuple[str, str], segments: tuple[str, str], backend: str
+) -> None:
     assert backend_of(compile_fleet(fleet(mode, underlay, segments)), "n1", "n2", "ipv4") == backend
 
 
@@ -64,7 +70,9 @@ def test_backend_of_a_pair(mode: str, underlay: tuple[str, str], segments: tuple
         ("auto", MIXED, APART, "no address family that every node's underlay has"),
     ],
 )
-def test_refusals_say_why(mode: str, underlay: tuple[str, str], segments: tuple[str, str], words: str) -> None:
+def test_refusals_say_why(
+    mode: str, underlay: tuple[str, str], segments: tuple[str, str], words: str
+) -> None:
     with pytest.raises(ProblemsError) as caught:
         compile_fleet(fleet(mode, underlay, segments))
     assert len(caught.value.problems) == 1
@@ -87,7 +95,8 @@ def test_a_backend_serves_exactly_when_it_does_not_refuse(fabric: object) -> Non
                 chosen = serving(fabric, node, peer, family)  # type: ignore[arg-type]
                 assert chosen is not None
                 first = next(
-                    b for b in MODES[fabric.mode]  # type: ignore[attr-defined]
+                    b
+                    for b in MODES[fabric.mode]  # type: ignore[attr-defined]
                     if b.refusal(fabric, node, peer, family) is None  # type: ignore[arg-type]
                 )
                 assert first is chosen

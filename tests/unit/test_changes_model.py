@@ -84,7 +84,9 @@ def damage(model: Model, data: st.DataObject) -> None:
     """Somebody's hand: own objects deleted or altered."""
     for table in ("neighbours", "fdb", "routes"):
         things = getattr(model, table)
-        own = sorted(k for k in things if (k[1:] == ("112", "112") if table == "routes" else k[0] != "vx9"))
+        own = sorted(
+            k for k in things if (k[1:] == ("112", "112") if table == "routes" else k[0] != "vx9")
+        )
         for key in data.draw(st.lists(st.sampled_from(own), unique=True)) if own else ():
             if data.draw(st.booleans()):
                 del things[key]
@@ -169,7 +171,9 @@ def test_every_command_has_its_reason_and_its_counterpart(
 ) -> None:
     first, second, name = fleets
     model = empty()
-    apply(model, diff(wanted_of(first, name), look(model, first, None, name)), wanted_of(first, name))
+    apply(
+        model, diff(wanted_of(first, name), look(model, first, None, name)), wanted_of(first, name)
+    )
     changes = diff(wanted_of(second, name), look(model, second, first, name))
     for phase in changes.phases:
         for change in changes.phase(phase):
@@ -185,7 +189,9 @@ def test_every_command_has_its_reason_and_its_counterpart(
 def test_only_recorded_addresses_are_removed(fleets: tuple[Fabric, Fabric, str]) -> None:
     first, second, name = fleets
     model = empty()
-    apply(model, diff(wanted_of(first, name), look(model, first, None, name)), wanted_of(first, name))
+    apply(
+        model, diff(wanted_of(first, name), look(model, first, None, name)), wanted_of(first, name)
+    )
     model.addresses.add(("cbr0", "172.31.0.1/24"))
     wanted = wanted_of(second, name)
     apply(model, diff(wanted, look(model, second, first, name)), wanted)

@@ -158,6 +158,16 @@ def test_no_file_puts_off_work_or_names_this_machine() -> None:
     assert not found, "\n".join(found)
 
 
+def test_git_ignores_no_source() -> None:
+    """A pattern such as `report/` without a leading slash hides roles/report from every commit."""
+    command = ["git", "-C", str(ROOT), "ls-files", "-oi", "--exclude-standard", "--directory"]
+    found = subprocess.run(command, check=True, capture_output=True, text=True).stdout.split("\n")
+    source = ("plugins/", "roles/", "playbooks/", "tests/", "tools/", "docs/", "inventory/")
+    caches = ("__pycache__/", "_cache/", ".pyc")
+    lost = [name for name in found if name.startswith(source) and not name.endswith(caches)]
+    assert not lost, f".gitignore hides {lost}; begin its pattern with a slash"
+
+
 # --- roles, modules, playbooks ----------------------------------------------------------------
 
 
@@ -237,3 +247,12 @@ def test_a_playbook_is_a_list_of_roles(path: Path) -> None:
         assert not other, f"{rel(path)}: {play.get('name')} has {sorted(other)}; put it in a role"
         if imported and "podnet.fabric." not in imported:
             assert (path.parent / imported).is_file(), f"{rel(path)} imports {imported}: not there"
+
+
+def test_the_sample_inventory_is_accepted() -> None:
+    from ansible_collections.podnet.fabric.plugins.plugin_utils.plan import compile_fleet
+    from inventories import variables
+
+    fabric = compile_fleet(variables(ROOT / "inventory/sample/hosts.yml"))
+    assert [node.name for node in fabric.nodes] == ["worker-1", "worker-2", "worker-3"]
+    assert list(fabric.segments) == ["rack-a", "rack-b"]

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import ipaddress
 import json
@@ -50,7 +51,7 @@ def test_order_of_the_input_does_not_matter(fleet: Hosts, random: Any) -> None:
 def test_every_slice_of_a_node_table_is_the_whole_fleet(fleet: Hosts, data: st.DataObject) -> None:
     table = as_table(fleet)
     some = data.draw(st.lists(st.sampled_from(sorted(fleet)), min_size=1, unique=True))
-    assert compile_fleet({name: table for name in some}) == compile_fleet(fleet)
+    assert compile_fleet(dict.fromkeys(some, table)) == compile_fleet(fleet)
 
 
 def every_place(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
@@ -60,7 +61,11 @@ def every_place(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]
         children = list(value.items())
     elif isinstance(value, list):
         children = list(enumerate(value))
-    return [found for key, item in children for found in ((*path, key), *every_place(item, (*path, key)))]
+    return [
+        found
+        for key, item in children
+        for found in ((*path, key), *every_place(item, (*path, key)))
+    ]
 
 
 def replaced(value: Any, path: tuple[Any, ...], new: Any) -> Any:
@@ -95,6 +100,19 @@ def test_spoilt_fleets_are_refused_in_words_or_mean_nothing_else(
             assert len(str(problem).split("\n")) == 4
     else:
         assert new not in HOSTILE or fabric == compile_fleet(spoilt)
+
+
+@pytest.mark.parametrize("key", [*FLEET_KEYS, *NODE_KEYS], ids=lambda key: key.name)
+@pytest.mark.parametrize("value", WRONG, ids=repr)
+def test_a_value_of_any_type_is_taken_or_refused_in_words(key: Any, value: Any) -> None:
+    name = key.name if key.name.startswith("podnet_") else f"podnet_{key.name}"
+    base = {
+        "podnet_cluster_cidrs": ["10.64.0.0/16"],
+        "podnet_pod_cidrs": ["10.64.1.0/24"],
+        "podnet_underlay_addresses": ["192.0.2.1"],
+    }
+    with contextlib.suppress(ProblemsError):
+        compile_fleet({"node-1": {**base, name: value}})
 
 
 @pytest.mark.parametrize("value", [{}, {"a": None}, {"a": []}, {"a": 5}, {5: {}}, {"a": {5: 6}}])
@@ -150,7 +168,12 @@ def test_overlaps_agrees_with_comparing_every_pair(found: list[Any]) -> None:
     covered = set()
     for i, (one, where, _owner) in enumerate(ranges):
         for j, (other, _where, _other_owner) in enumerate(ranges):
-            if i != j and one.version == other.version and one.subnet_of(other) and (one != other or j < i):
+            if (
+                i != j
+                and one.version == other.version
+                and one.subnet_of(other)
+                and (one != other or j < i)
+            ):
                 covered.add(where)
     assert sorted(inner[1] for _outer, inner in pairs) == sorted(covered)
     assert all(inner[0].subnet_of(outer[0]) and outer != inner for outer, inner in pairs)
@@ -159,7 +182,8 @@ def test_overlaps_agrees_with_comparing_every_pair(found: list[Any]) -> None:
 def test_overlaps_is_fast_for_a_large_fleet() -> None:
     """5000 nodes; comparing every pair would take minutes."""
     pods = [
-        (ipaddress.ip_network((0x0A000000 + i * 256, 24)), f"place {i}", str(i)) for i in range(5000)
+        (ipaddress.ip_network((0x0A000000 + i * 256, 24)), f"place {i}", str(i))
+        for i in range(5000)
     ]
     assert list(checks.overlaps(pods)) == []
 

@@ -6,10 +6,6 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from observed import OUTSIDE, Observed, fabric_of, healthy
-
 from ansible_collections.podnet.fabric.plugins.plugin_utils.verdicts.checks import Run
 from ansible_collections.podnet.fabric.plugins.plugin_utils.verdicts.observations import (
     Missing,
@@ -18,6 +14,9 @@ from ansible_collections.podnet.fabric.plugins.plugin_utils.verdicts.observation
     read_start,
 )
 from ansible_collections.podnet.fabric.plugins.plugin_utils.verdicts.results import Result
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from observed import OUTSIDE, Observed, fabric_of, healthy
 
 FABRIC = fabric_of((2, 1))
 HEALTHY = healthy(FABRIC)
@@ -138,7 +137,7 @@ def test_an_address_outside_the_range_or_the_gateway_fails(address: str | None) 
     pod_of(observed)["addresses"]["ipv4"] = address
     for container in pod_of(observed)["containers"]:
         interface = container["interfaces"][1]
-        interface["addresses"] = [f"{address}/24"] + interface["addresses"][1:]
+        interface["addresses"] = [f"{address}/24", *interface["addresses"][1:]]
     assert local(observed) == {"address/ipv4/node-01/podnet-verify-a": "failure"}
 
 

@@ -205,6 +205,7 @@ class Lab:
         netns, folder = self.netns(str(index)), self.folder(node.name)
         for part in ("upper", "work", "root"):
             os.makedirs(os.path.join(folder, part), exist_ok=True)
+        self._remove_ports(index)
         run(["ip", "netns", "add", netns])
         self._shell(netns, node_files.FRESH_SYSCTLS)
         run(["ip", "-batch", "-"], batches.management_port(self.ident, index, node, netns))
@@ -216,6 +217,14 @@ class Lab:
         run(["ip", "-n", netns, "-batch", "-"], batches.node(topology, node, management))
         node_files.prepare(self.root, folder, self.ident, node)
         self._boot(netns, folder, node)
+
+    def _remove_ports(self, index: int) -> None:
+        """The kernel takes the links of a removed namespace away in its own time."""
+        for where in (
+            ["ip", "link", "del", naming.management_port(self.ident, index)],
+            ["ip", "-n", self.netns("router"), "link", "del", naming.router_port(index)],
+        ):
+            subprocess.run(where, stderr=subprocess.DEVNULL)
 
     def _boot(self, netns: str, folder: str, node: LabNode) -> None:
         boot = os.path.join(folder, "boot.sh")

@@ -220,7 +220,7 @@ def _read_node(
             Problem(
                 "nodes",
                 "not a node name",
-                "letters, digits, dots, dashes and underscores, a letter or digit first, 253 at most",
+                "at most 253 letters, digits, dots, dashes, underscores; a letter or digit first",
                 shown(name),
                 "rename the node in the inventory",
             )
@@ -235,7 +235,7 @@ def _read_node(
             places.origins[place] = where
             if len(problems) > before:
                 places.note(place, value, values[key.name])
-            if value == []:
+            if value == [] and key.default is REQUIRED:
                 problems.append(_missing(name, key.name))
         elif key.default is REQUIRED:
             values[key.name] = ()

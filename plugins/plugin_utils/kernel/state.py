@@ -115,7 +115,7 @@ def parse(output: str, bridge: str, wanted: frozenset[str]) -> State:
         raise UnreadableError(f"the answer ends too early: {output[-200:]!r}")
     try:
         return _state(sections, bridge, wanted)
-    except (KeyError, ValueError, TypeError) as error:
+    except (KeyError, ValueError, TypeError, AttributeError) as error:
         raise UnreadableError(f"{type(error).__name__}: {error}") from error
 
 

@@ -201,7 +201,7 @@ def _pods(scene: Scene, way: Way) -> Iterator[Check]:
         way,
         "source",
         ("tcp", "udp"),
-        f"{to} sees the pod's own address {_shown(own)}",
+        f"{to} sees the pod's own address {'' if isinstance(own, Missing) else own}".rstrip(),
         sources=() if isinstance(own, Missing) else (own,),
         remedy=remedy_source(way.node, way.peer),
     )

@@ -8,7 +8,7 @@ one passed is skipped when that one failed, and says so.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 
 from .checks import Check, Scene, checks_of
 from .local import judge_node
@@ -79,7 +79,7 @@ def _answered(answer: Answer) -> Verdict:
         late = f", at attempt {answer.attempts}" if answer.attempts > 1 else ""
         return "success", f"answered{_after(answer)}{late}"
     tries = f"{answer.attempts} attempts" if answer.attempts > 1 else "1 attempt"
-    reason = f" ({answer.error})" if answer.error else ""
+    reason = f" ({answer.error})" if answer.error not in (None, "no answer") else ""
     return "failure", f"no answer after {tries}{reason}"
 
 
@@ -134,9 +134,3 @@ RULES: Mapping[str, Callable[[Check, Answers], Verdict]] = {
     "source": _seen,
     "masquerade": _seen_outside,
 }
-
-
-def failures_first(results: list[Result]) -> Iterator[Result]:
-    """What a person must act on: failures, then errors, each in the order of the fleet."""
-    for status in ("failure", "error"):
-        yield from (result for result in results if result.status == status)

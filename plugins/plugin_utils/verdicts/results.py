@@ -12,6 +12,7 @@ from ..intent.model import Family
 Status = Literal["success", "failure", "error", "skipped"]
 STATUSES: tuple[Status, ...] = ("success", "failure", "error", "skipped")
 # From the one that a person must know first to the one that says least.
+OUTSIDE = ("outside", "masquerade")  # kinds whose target is no node
 WORST: tuple[Status, ...] = ("failure", "error", "success", "skipped")
 
 

@@ -8,16 +8,17 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from .checks import Scene
-from .judge import failures_first
 from .observations import Answers, Missing
-from .results import STATUSES, WORST, Result, Status
+from .problems import Problem
+from .results import OUTSIDE, STATUSES, WORST, Result, Status
 
 Cells = Mapping[tuple[str, str], Status]
 WORDS: Mapping[Status, str] = {"success": "ok", "failure": "FAIL", "error": "err", "skipped": "-"}
 LETTERS: Mapping[Status, str] = {"success": ".", "failure": "F", "error": "e", "skipped": "-"}
 WIDTH = 80
 SHOWN = 10
-OUTSIDE = ("outside", "masquerade")
+KINDS = 6
+LEFT = 15  # columns that a callback puts in front of a message
 
 
 def cells(results: Iterable[Result]) -> dict[tuple[str, str], Status]:
@@ -123,23 +124,26 @@ def _with_words(names: Sequence[str], columns: Sequence[str], of: Cells, label: 
 
 
 def _with_letters(names: Sequence[str], columns: Sequence[str], of: Cells, label: int) -> list[str]:
-    """One letter per cell. Rows where everything passed are only counted: in a large fleet
-    they are what nobody has to read."""
+    """One letter per cell. What nobody has to read is only counted: rows where everything
+    passed, but for columns that are bad in most rows and are named instead."""
     rows = {
         name: "".join(LETTERS[of.get((name, column), "skipped")] for column in columns)
         for name in names
     }
-    quiet = {name for name in names if set(rows[name]) <= set(".-")}
-    lines = [f"{len(quiet)} of {len(names)} rows: everything passed"]
+    known = {i for i, _c in enumerate(columns) if _bad(rows, i) > len(names) / 2}
+    quiet = {n for n in names if all(c in ".-" or i in known for i, c in enumerate(rows[n]))}
+    lines = [
+        f"column {index + 1} {columns[index]}: not ok in {_bad(rows, index)} of {len(names)} rows"
+        for index in sorted(known)
+    ]
+    but = ", but for these columns" if known else ""
+    lines.append(f"{len(quiet)} of {len(names)} rows: everything passed{but}")
     if len(quiet) == len(names):
         return lines
-    lines.append("others (. ok, F FAIL, e could not look, - not asked), columns as the rows count:")
+    lines.append("the others (. ok, F FAIL, e could not look, - not asked):")
     room = WIDTH - label - 1
     for first in range(0, len(columns), room):
-        part = _heads(columns)[first : first + room]
-        tens = [head[:-1][-1:] or " " if head.isdigit() else "o" for head in part]
-        ones = [head[-1] if head.isdigit() else "" for head in part]
-        lines += [" " * (label + 1) + "".join(row).rstrip() for row in (tens, ones)]
+        lines += _heads_on_end(columns, first, room, label)
         lines += [
             _label(index, name, len(names), label) + " " + rows[name][first : first + room]
             for index, name in enumerate(names, 1)
@@ -148,24 +152,40 @@ def _with_letters(names: Sequence[str], columns: Sequence[str], of: Cells, label
     return lines
 
 
-def failure_lines(results: Sequence[Result]) -> list[str]:
-    """The first failures and errors with what to do, and how many more there are."""
-    bad = list(failures_first(list(results)))
+def _bad(rows: Mapping[str, str], column: int) -> int:
+    return sum(row[column] in "Fe" for row in rows.values())
+
+
+def _heads_on_end(columns: Sequence[str], first: int, room: int, label: int) -> list[str]:
+    """Numbers of the columns, one digit below the other."""
+    part = _heads(columns)[first : first + room]
+    depth = max(len(head) for head in part)
+    return [
+        " " * (label + 1) + "".join(f"{head:>{depth}}"[digit] for head in part).rstrip()
+        for digit in range(depth)
+    ]
+
+
+def problem_lines(problems: Sequence[Problem]) -> list[str]:
+    """The first problems with what to do, and how many more there are."""
     lines: list[str] = []
-    for result in bad[:SHOWN]:
-        word = WORDS[result.status]
-        family = f" {result.family}" if result.family else ""
-        way = (
-            result.source
-            if result.source == result.target
-            else f"{result.source} -> {result.target}"
-        )
-        lines.append(f"{word:<4} {way}{family} {result.kind}")
+    for problem in problems[:SHOWN]:
+        kinds = [what for what, _count in problem.affected]
+        more = f" and {len(kinds) - KINDS} more kinds" if len(kinds) > KINDS else ""
+        what = ", ".join(kinds[:KINDS]) + more
+        head = f"{WORDS[problem.status]:<4} {problem.title} ({len(problem.ids)} checks: {what})"
+        lines += textwrap.wrap(head, WIDTH - LEFT, subsequent_indent=" " * 5)
+        example = problem.examples[0]
         for name in ("expected", "found", "remedy"):
-            text = f"{name}: {getattr(result, name)}"
+            text = f"{name}: {getattr(example, name)}"
             lines += textwrap.wrap(
-                text, WIDTH - 5, initial_indent=" " * 5, subsequent_indent=" " * 7
+                text,
+                WIDTH - LEFT,
+                initial_indent=" " * 5,
+                subsequent_indent=" " * 7,
+                break_long_words=False,
+                break_on_hyphens=False,
             )
-    if len(bad) > SHOWN:
-        lines.append(f"… and {len(bad) - SHOWN} more; the report has them all")
+    if len(problems) > SHOWN:
+        lines.append(f"… and {len(problems) - SHOWN} more; the report has them all")
     return lines

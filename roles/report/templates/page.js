@@ -27,7 +27,11 @@
   };
 
   const fact = (list, name, text) => {
-    if (text) list.append(make("dt", name), make("dd", text));
+    if (!text) return;
+    const shown = make("dd");
+    // What stands between backticks is a command.
+    text.split("`").forEach((part, i) => shown.append(i % 2 ? make("code", part) : part));
+    list.append(make("dt", name), shown);
   };
 
   const show = (row, column) => {
@@ -42,15 +46,12 @@
     }
     const parts = cell.n.map((number, i) => (number ? number + " " + words[i] : "")).filter(Boolean);
     if (cell.rtt !== null) parts.push("fastest round trip " + (cell.rtt / 1000).toFixed(2) + " ms");
-    const ways = cell.b.length ? "By " + cell.b.join(" and ") + ". " : "";
+    const ways = cell.by.length ? "By " + cell.by.join(" and ") + ". " : "";
     panel.append(make("p", ways + "Checks: " + parts.join(", ") + ".", "soft"));
-    for (const [status, what, expected, found, remedy] of cell.bad) {
-      const list = make("dl", undefined, "facts " + status);
-      const head = make("div", what, "head");
-      list.append(head);
-      fact(list, "expected", expected);
-      fact(list, "found", found);
-      fact(list, "remedy", remedy);
+    for (const bad of cell.bad) {
+      const list = make("dl", undefined, "facts " + bad.status);
+      list.append(make("div", bad.what, "head"));
+      for (const name of ["expected", "found", "remedy"]) fact(list, name, bad[name]);
       panel.append(list);
     }
     if (cell.more) panel.append(make("p", cell.more + " more are in report.json.", "soft"));

@@ -1,0 +1,147 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Saved results → the content of report.json, from which every other form is made. Pure."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from ..backends import BACKENDS
+from ..intent.model import Fabric
+from ..plan import overlay_overhead, pod_mtu
+from ..verdicts.checks import PROMISES
+from ..verdicts.problems import problems_of
+from ..verdicts.results import WORST, Result, Status
+from ..verdicts.summary import cells, count, verdict
+
+SCHEMA = "podnet-report/1"
+SHORT_PROMISES: Mapping[int, str] = {
+    1: "Real addresses",
+    2: "Shared pod network",
+    3: "Bridge on the node",
+    4: "Across nodes",
+    5: "MTU",
+}
+
+
+def report_data(saved: Mapping[str, Any], title: str, generator: str) -> dict[str, Any]:
+    """``saved``: the results file of the action `verify`. The shape is docs/report-schema.md.
+
+    Raises:
+        KeyError, TypeError, ValueError: not such a file.
+    """
+    fabric = Fabric.from_dict(saved["fabric"])
+    results = [Result.from_dict(item) for item in saved["results"]]
+    totals = saved["summary"]
+    asked = [str(name) for name in saved["run"]["asked"]]
+    return {
+        "schema": SCHEMA,
+        "title": title,
+        "generator": generator,
+        "began": saved["began"],
+        "ended": saved["ended"],
+        "verdict": verdict(totals),
+        "complete": totals["nodes"]["asked"] == totals["nodes"]["fleet"],
+        "summary": totals,
+        "promises": _promises(totals),
+        "fabric": _fabric(fabric),
+        "nodes": _nodes(fabric, saved["pods"], asked, results),
+        "paths": _paths(fabric, results),
+        "problems": [problem.to_dict() for problem in problems_of(fabric, asked, results)],
+        "results": [result.to_dict() for result in results],
+    }
+
+
+def _promises(totals: Mapping[str, Any]) -> list[dict[str, Any]]:
+    empty = count(())
+    return [
+        {
+            "number": number,
+            "name": SHORT_PROMISES[number],
+            "text": text,
+            **totals["promises"].get(str(number), empty),
+        }
+        for number, text in PROMISES.items()
+    ]
+
+
+def _fabric(fabric: Fabric) -> dict[str, Any]:
+    return {
+        "mode": fabric.mode,
+        "families": list(fabric.families),
+        "cluster_cidrs": list(fabric.cluster_cidrs),
+        "pod_mtu": pod_mtu(fabric),
+        "overlay_overhead": overlay_overhead(fabric),
+        "bridge": fabric.bridge,
+        "vni": fabric.vni,
+        "vxlan_port": fabric.vxlan_port,
+        "vxlan_device": fabric.vxlan_device,
+        "underlay_family": fabric.underlay_family,
+        "masquerade": list(fabric.masquerade),
+        "segments": {name: [n.name for n in nodes] for name, nodes in fabric.segments.items()},
+    }
+
+
+def _nodes(
+    fabric: Fabric, pods: Mapping[str, Any], asked: Sequence[str], results: Sequence[Result]
+) -> list[dict[str, Any]]:
+    of = cells(results)
+    return [
+        {
+            "name": node.name,
+            "segment": node.segment,
+            "asked": node.name in asked,
+            "status": _node_status(node.name, asked, of),
+            "pod_cidrs": list(node.pod_cidrs),
+            "gateways": list(node.gateways.values()),
+            "underlay_addresses": list(node.underlay_addresses),
+            "underlay_mtu": node.underlay_mtu,
+            "pods": pods.get(node.name, {}),
+        }
+        for node in fabric.nodes
+    ]
+
+
+def _node_status(name: str, asked: Sequence[str], of: Mapping[tuple[str, str], Status]) -> Status:
+    """The node's own checks; or failure when no pair with it works."""
+    own = of.get((name, name), "skipped")
+    others = [of[pair] for pair in ((name, o) for o in asked if o != name) if pair in of]
+    others += [of[pair] for pair in ((o, name) for o in asked if o != name) if pair in of]
+    if own != "error" and others and "success" not in others and "failure" in others:
+        return "failure"
+    return own
+
+
+def _paths(fabric: Fabric, results: Sequence[Result]) -> list[dict[str, Any]]:
+    """What each way between nodes costs, and what was measured on it."""
+    groups: dict[tuple[str, str], list[Result]] = {}
+    for result in results:
+        backend, family = result.backend or "", result.family or ""
+        if backend in BACKENDS and family and result.source != result.target:
+            groups.setdefault((backend, family), []).append(result)
+    return [
+        {
+            "backend": backend,
+            "family": family,
+            "pairs": len({(r.source, r.target) for r in found}),
+            "overhead": BACKENDS[backend].overhead(fabric),
+            "underlay_mtu": min(node.underlay_mtu for node in fabric.nodes),
+            "pod_mtu": pod_mtu(fabric),
+            "passes": count(r.status for r in found if r.kind == "mtu_pass"),
+            "exceeds": count(r.status for r in found if r.kind == "mtu_exceed"),
+            "status": worst(r.status for r in found),
+            "rtt_us": _median(r.rtt_us for r in found if r.kind == "icmp"),
+        }
+        for (backend, family), found in sorted(groups.items())
+    ]
+
+
+def _median(values: Iterable[int | None]) -> int | None:
+    known = [value for value in values if value is not None]
+    return int(statistics.median(known)) if known else None
+
+
+def worst(statuses: Iterable[Status]) -> Status:
+    """The status that a person must know first; skipped when there is none."""
+    return min(statuses, key=WORST.index, default="skipped")

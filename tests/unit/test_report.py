@@ -1,0 +1,254 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The report: the same facts in three forms, and nothing hostile gets through."""
+
+from __future__ import annotations
+
+import dataclasses
+import html.parser
+import json
+import re
+from typing import Any
+from xml.etree import ElementTree as ET
+
+import pytest
+from ansible_collections.podnet.fabric.plugins.action.report import TEMPLATES
+from ansible_collections.podnet.fabric.plugins.plugin_utils.report.data import report_data
+from ansible_collections.podnet.fabric.plugins.plugin_utils.report.html import (
+    details,
+    matrix,
+    report_html,
+    topology_of,
+)
+from ansible_collections.podnet.fabric.plugins.plugin_utils.report.junit import junit_xml
+from ansible_collections.podnet.fabric.plugins.plugin_utils.report.topology import Drawing, draw
+from ansible_collections.podnet.fabric.plugins.plugin_utils.verdicts.results import Result
+from ansible_collections.podnet.fabric.plugins.plugin_utils.workspace import role_file
+from observed import Observed, fabric_of, healthy
+
+SOURCES = {name: role_file("report", "templates", name) for name in TEMPLATES}
+HOSTILE = "<script>alert('x')</script>\"&amp;\x07"
+
+
+def data_of(observed: Observed, title: str = "Pod network") -> dict[str, Any]:
+    saved = json.loads(json.dumps(observed.saved()))
+    return json.loads(json.dumps(report_data(saved, title, "podnet.fabric")))  # type: ignore[no-any-return]
+
+
+def broken() -> Observed:
+    observed = healthy(fabric_of((3, 2))).cut("node-01", "node-04")
+    return observed.unreachable("node-03")
+
+
+def results_of(data: dict[str, Any]) -> list[Result]:
+    return [Result.from_dict(item) for item in data["results"]]
+
+
+class Page(html.parser.HTMLParser):
+    """Collects what a test asks about: tags with attributes, and text."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.open: list[str] = []
+        self.text = ""
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag not in ("meta", "link", "br"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open and self.open[-1] == tag, f"</{tag}> closes {self.open[-1:]}"
+        self.open.pop()
+
+    def handle_data(self, data: str) -> None:
+        if self.open and self.open[-1] not in ("script", "style"):
+            self.text += data
+
+
+# --- report.json -------------------------------------------------------------------------------
+
+
+def test_json_has_the_documented_fields_and_no_others() -> None:
+    data = data_of(broken())
+    text = (role_root() / "docs" / "report-schema.md").read_text(encoding="utf-8")
+    documented = set(re.findall(r"`([a-z_]+)`", text.split("Counts are objects")[0]))
+    assert set(data) <= documented
+    for item in (*data["nodes"], *data["paths"], *data["problems"]):
+        assert set(item) <= documented, set(item) - documented
+    of_result = set(re.findall(r"`([a-z_]+)`", text.split("## A result")[1]))
+    assert {field.name for field in dataclasses.fields(Result)} <= of_result
+    assert {r["kind"] for r in data["results"]} <= of_result
+
+
+def role_root() -> Any:
+    from pathlib import Path
+
+    return Path(__file__).resolve().parents[2]
+
+
+def test_verdict_and_problems() -> None:
+    assert data_of(healthy(fabric_of((3, 2))))["verdict"] == "pass"
+    data = data_of(broken())
+    assert data["verdict"] == "fail"
+    bad = {r["id"] for r in data["results"] if r["status"] in ("failure", "error")}
+    assert {i for problem in data["problems"] for i in problem["results"]} == bad
+
+
+def test_paths_say_what_each_way_costs() -> None:
+    paths = {(p["backend"], p["family"]): p for p in data_of(healthy(fabric_of((3, 2))))["paths"]}
+    assert paths["host_routes", "ipv4"]["overhead"] == 0
+    assert paths["vxlan", "ipv6"]["overhead"] == 50
+    assert paths["vxlan", "ipv6"]["pairs"] == 12
+    assert paths["vxlan", "ipv6"]["passes"]["success"] == 12
+
+
+def test_a_node_that_reaches_nobody_is_marked() -> None:
+    observed = healthy(fabric_of((3,)))
+    observed.cut("node-01", "node-02").cut("node-01", "node-03")
+    status = {node["name"]: node["status"] for node in data_of(observed)["nodes"]}
+    assert status == {"node-01": "failure", "node-02": "success", "node-03": "success"}
+
+
+# --- junit.xml ---------------------------------------------------------------------------------
+
+
+def test_junit_has_one_case_per_result_and_right_counts() -> None:
+    data = data_of(broken())
+    root = ET.fromstring(junit_xml(data))
+    cases = root.findall("testsuite/testcase")
+    assert len(cases) == len(data["results"]) == int(root.get("tests", "0"))
+    names = [(case.get("classname"), case.get("name")) for case in cases]
+    assert len(set(names)) == len(names)
+    counts = data["summary"]["status"]
+    for tag, attribute, status in (
+        ("failure", "failures", "failure"),
+        ("error", "errors", "error"),
+        ("skipped", "skipped", "skipped"),
+    ):
+        assert len(root.findall(f"testsuite/testcase/{tag}")) == counts[status]
+        assert int(root.get(attribute, "-1")) == counts[status]
+        of_suites = sum(int(suite.get(attribute, "-1")) for suite in root.findall("testsuite"))
+        assert of_suites == counts[status]
+    failure = root.find("testsuite/testcase/failure")
+    assert failure is not None and failure.text is not None
+    assert "expected: " in failure.text and "remedy: " in failure.text
+
+
+def test_junit_survives_what_xml_cannot_hold() -> None:
+    data = data_of(healthy(fabric_of((2,))), title=HOSTILE)
+    data["results"][0].update(status="failure", found=HOSTILE, remedy="\x00\ud800")
+    root = ET.fromstring(junit_xml(data))
+    assert "alert" in str(root.get("name"))
+
+
+# --- report.html -------------------------------------------------------------------------------
+
+
+def test_page_is_whole_and_asks_the_network_for_nothing() -> None:
+    text = report_html(data_of(broken()), SOURCES)
+    page = Page(text)
+    assert not page.open
+    for tag, attributes in page.tags:
+        for name in ("src", "href", "action", "data", "srcset"):
+            assert (attributes.get(name) or "data:").startswith(("data:", "#")), (tag, attributes)
+    assert "url(" not in text and "@import" not in text
+    policy = next(a for t, a in page.tags if a.get("http-equiv") == "Content-Security-Policy")
+    assert "default-src 'none'" in str(policy["content"])
+
+
+def test_page_says_the_verdict_first() -> None:
+    assert "All 20 pairs verified" in Page(report_html(data_of(healthy(fabric_of())), SOURCES)).text
+    text = Page(report_html(data_of(broken()), SOURCES)).text
+    assert text.index("pairs fail") < text.index("What is wrong") < text.index("Topology")
+    assert "node-03 could not be looked at" in text
+
+
+@pytest.mark.parametrize("where", ["title", "node", "found", "remedy", "segment"])
+def test_hostile_names_stay_text(where: str) -> None:
+    clean = data_of(broken())
+    expected = [tag for tag, _attributes in Page(report_html(clean, SOURCES)).tags]
+    raw = json.dumps(clean)
+    if where == "title":
+        data = {**clean, "title": HOSTILE}
+    elif where in ("node", "segment"):
+        old = "node-04" if where == "node" else "rack-b"
+        data = json.loads(raw.replace(old, json.dumps(HOSTILE)[1:-1]))
+    else:
+        data = json.loads(raw)
+        for result in (*data["results"], *(e for p in data["problems"] for e in p["examples"])):
+            result[where] = HOSTILE
+    text = report_html(data, SOURCES)
+    assert "<script>alert" not in text
+    found = [tag for tag, _attributes in Page(text).tags]
+    if where in ("node", "title", "segment"):
+        assert found == expected
+    assert found.count("script") == 2
+
+
+def test_a_title_cannot_end_the_embedded_data() -> None:
+    data = json.loads(json.dumps(data_of(broken())).replace("node-04", "</script><b>x"))
+    assert "</script><b>" not in report_html(data, SOURCES)
+
+
+def test_matrix_and_details_agree_with_the_results() -> None:
+    data = data_of(broken())
+    results = results_of(data)
+    table, cells = matrix(data, results), details(data, results)["cells"]
+    assert table["columns"][-1] == "outside"
+    for i, row in enumerate(table["rows"]):
+        for j, status in enumerate(row):
+            numbers = cells[f"{i},{j}"]["n"]
+            worst = "failure" if numbers[1] else "error" if numbers[2] else "success"
+            assert status == worst
+    assert sum(sum(cell["n"]) for cell in cells.values()) == len(results)
+
+
+def test_a_subset_is_said_in_the_page() -> None:
+    from ansible_collections.podnet.fabric.plugins.plugin_utils.verdicts.checks import Run
+
+    text = report_html(data_of(healthy(fabric_of((3, 2)), Run(("node-01", "node-02")))), SOURCES)
+    assert "Only 2 of 5 nodes were asked for" in text
+
+
+# --- topology ----------------------------------------------------------------------------------
+
+
+def inside(drawing: Drawing) -> None:
+    for shape in drawing.shapes:
+        if shape.tag == "rect":
+            a = shape.attrs
+            assert a["x"] >= 0 and a["x"] + a["width"] <= drawing.width + 0.5, a
+            assert a["y"] >= 0 and a["y"] + a["height"] <= drawing.height, a
+
+
+@pytest.mark.parametrize("width", [360, 1120])
+@pytest.mark.parametrize("sizes", [(1,), (3,), (3, 2), (1, 30), (2,) * 4, (10,) * 8, (84,)])
+def test_drawing_holds_every_node_once_and_nothing_sticks_out(
+    width: int, sizes: tuple[int, ...]
+) -> None:
+    data = data_of(healthy(fabric_of(sizes)))
+    drawing = draw(topology_of(data, results_of(data)), width)
+    nodes = [s for s in drawing.shapes if s.tag == "rect" and s.attrs["class"].startswith("node")]
+    assert len(nodes) == sum(sizes)
+    places = [(s.attrs["x"], s.attrs["y"]) for s in nodes]
+    assert len(set(places)) == len(places)
+    inside(drawing)
+
+
+def test_links_are_drawn_by_kind() -> None:
+    data = data_of(healthy(fabric_of((3, 2))))
+    topology = topology_of(data, results_of(data))
+    assert [link.kind for link in topology.between] == ["overlay"]
+    assert {link.kind for segment in topology.segments for link in segment.inside} == {"direct"}
+    data = data_of(healthy(fabric_of((3, 2), podnet_mode="vxlan")))
+    topology = topology_of(data, results_of(data))
+    assert {link.kind for segment in topology.segments for link in segment.inside} == {"overlay"}
+
+
+def test_a_broken_link_is_drawn_broken() -> None:
+    data = data_of(healthy(fabric_of((3, 2))).cut("node-01", "node-04"))
+    topology = topology_of(data, results_of(data))
+    assert [link.status for link in topology.between] == ["failure"]
+    assert {link.status for s in topology.segments for link in s.inside} == {"success"}

@@ -1,0 +1,228 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The answer of a node → state: what is podnet's, what is not, and answers cut off anywhere."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from ansible_collections.podnet.fabric.plugins.plugin_utils.kernel.objects import (
+    Address,
+    FdbEntry,
+    Link,
+    Neighbour,
+    Route,
+    Vxlan,
+)
+from ansible_collections.podnet.fabric.plugins.plugin_utils.kernel.state import (
+    State,
+    UnreadableError,
+    parse,
+)
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+
+def link(name: str, kind: str, own: bool = True, **info: Any) -> dict[str, Any]:
+    item: dict[str, Any] = {
+        "ifname": name,
+        "address": "02:00:00:00:00:01",
+        "mtu": 1450,
+        "flags": ["BROADCAST", "UP"],
+        "linkinfo": {"info_kind": kind, "info_data": info},
+    }
+    return {**item, "altnames": [f"podnet-{name}"]} if own else item
+
+
+SECTIONS: dict[str, Any] = {
+    "bridges": [link("cbr0", "bridge"), link("br9", "bridge", own=False)],
+    "vxlans": [
+        link("pn64", "vxlan", id=64, port=4789, local="192.0.2.1"),
+        link("vx9", "vxlan", own=False, id=9, port=9, local6="2001:db8::1"),
+    ],
+    "fdb pn64": [{"mac": "02:aa:00:00:00:01", "dst": "192.0.2.2"}, {"mac": "33:33:00:00:00:01"}],
+    "fdb vx9": [{"mac": "02:bb:00:00:00:01", "dst": "192.0.2.9"}],
+    "routes4": [
+        {"dst": "default", "gateway": "192.0.2.254", "dev": "eth0"},
+        {
+            "dst": "10.64.2.0/24",
+            "gateway": "192.0.2.2",
+            "dev": "eth0",
+            "protocol": "podnet",
+            "prefsrc": "10.64.1.1",
+            "metric": 112,
+            "flags": [],
+        },
+        {
+            "dst": "10.64.3.0/24",
+            "gateway": "10.64.3.1",
+            "dev": "pn64",
+            "protocol": "112",
+            "metric": 112,
+            "flags": ["onlink"],
+        },
+        {"dst": "10.64.2.0/24", "gateway": "192.0.2.9", "dev": "eth0", "metric": 5, "flags": []},
+        {"dst": "10.64.3.0/24", "type": "blackhole", "protocol": "112", "metric": 113, "flags": []},
+        {"dst": "10.64.9.9", "gateway": "192.0.2.2", "protocol": "112", "metric": 112, "flags": []},
+        {"dst": "172.16.0.0/12", "gateway": "192.0.2.9", "protocol": "static", "flags": []},
+    ],
+    "routes6": [
+        {"dst": "default", "gateway": "fe80::1", "dev": "eth0", "protocol": "ra", "metric": 1024},
+        {
+            "dst": "fd00::5",
+            "via": {"family": "inet6", "host": "fe80::2"},
+            "protocol": "podnet",
+            "metric": 112,
+            "flags": [],
+        },
+    ],
+    "neighbours": [
+        {"dst": "10.64.3.1", "dev": "pn64", "lladdr": "02:aa:00:00:00:01", "state": ["PERMANENT"]},
+        {"dst": "10.64.4.1", "dev": "pn64", "lladdr": "02:aa:00:00:00:02", "state": ["STALE"]},
+        {"dst": "10.64.1.9", "dev": "cbr0", "lladdr": "02:aa:00:00:00:03", "state": ["PERMANENT"]},
+        {"dst": "10.9.9.9", "dev": "vx9", "lladdr": "02:aa:00:00:00:04", "state": ["PERMANENT"]},
+    ],
+    "nft": "aaa bbb\nbbb  -",
+    "recorded": "10.64.1.1/24\n",
+    "held": "# comment\nnet/ipv6/conf/eth0/accept_ra = 2",
+    "node": "current=generations/7\ngenerations=6 7 x \ntable=yes\nsystemd=yes\nmissing= nft awk",
+    "addresses": [
+        {},
+        {
+            "ifname": "cbr0",
+            "addr_info": [
+                {"family": "inet", "local": "10.64.1.1", "prefixlen": 24, "scope": "global"}
+            ],
+        },
+    ],
+    "underlay 192.0.2.1": [{}, {"ifname": "eth0", "mtu": 1500, "flags": ["UP"]}],
+    "reservations": "10.64.1.5 abc\nfd00::5 def",
+    "live": "10.64.1.5",
+    "sysctls": "net/ipv4/ip_forward:1\nnet/ipv6/conf/eth0/accept_ra:2",
+    "files": "abc  /etc/podnet/current/routes.batch\ndef  /etc/cni/net.d/10-podnet.conflist",
+    "symlinks": "/a/b /c/d",
+    "plugins": 'bridge known\nportmap absent\nbandwidth {"supportedVersions": ["0.4.0", "1.0.0"]}\n'
+    "host-local Segmentation fault",
+    "end": "",
+}
+
+
+def answer(sections: dict[str, Any] = SECTIONS) -> str:
+    parts = ["Welcome to this node!\n"]
+    for name, value in sections.items():
+        text = value if isinstance(value, str) else json.dumps(value)
+        parts.append(f"\n@@podnet {name}\n{text}")
+    return "".join(parts)
+
+
+def read(sections: dict[str, Any] = SECTIONS) -> State:
+    return parse(answer(sections), "cbr0", frozenset({"10.64.2.0/24", "10.64.3.0/24"}))
+
+
+def test_what_is_ours() -> None:
+    state = read()
+    mac = "02:00:00:00:00:01"
+    assert state.links == (
+        Link("cbr0", mac, 1450),
+        Link("pn64", mac, 1450, Vxlan(64, 4789, "192.0.2.1")),
+    )
+    assert state.routes == (
+        Route("10.64.2.0/24", "192.0.2.2", "10.64.1.1", "eth0"),
+        Route("10.64.3.0/24", "10.64.3.1", "", "pn64", onlink=True),
+        Route("10.64.9.9/32", "192.0.2.2", ""),
+        Route("fd00::5/128", "fe80::2", ""),
+    )
+    assert state.neighbours == (Neighbour("pn64", "10.64.3.1", "02:aa:00:00:00:01"),)
+    assert state.fdb == (FdbEntry("pn64", "02:aa:00:00:00:01", "192.0.2.2"),)
+    assert state.addresses == (Address("cbr0", "10.64.1.1/24"),)
+    assert state.recorded_addresses == ("10.64.1.1/24",)
+
+
+def test_what_is_not() -> None:
+    state = read()
+    assert state.foreign_links == ("br9", "vx9")
+    assert [(r.dst, r.metric) for r in state.foreign_routes] == [
+        ("10.64.2.0/24", 5),
+        ("10.64.3.0/24", 113),
+    ]
+    assert "192.0.2.9" in state.foreign_routes[0].text
+
+
+def test_the_rest() -> None:
+    state = read()
+    assert (state.generation, state.generations) == (7, (6, 7))
+    assert state.ra_devices == ("eth0",)
+    assert state.missing_tools == ("nft", "awk")
+    assert state.held == {"net/ipv6/conf/eth0/accept_ra": "2"}
+    assert (state.has_systemd, state.pending) == (True, False)
+    assert [(u.address, u.dev, u.mtu, u.up) for u in state.underlay] == [
+        ("192.0.2.1", "eth0", 1500, True)
+    ]
+    assert state.files["/etc/cni/net.d/10-podnet.conflist"] == "def"
+    assert state.plugins == {
+        "bridge": ("known",),
+        "portmap": (),
+        "bandwidth": ("0.4.0", "1.0.0"),
+        "host-local": ("unreadable",),
+    }
+
+
+@pytest.mark.parametrize(
+    ("nft", "loaded"),
+    [
+        ("aaa bbb\nbbb  -", "aaa"),
+        ("aaa bbb\nccc  -", ""),
+        ("aaa bbb", ""),
+        ("\nbbb  -", ""),
+        ("", ""),
+        ("aaa\nbbb  -", ""),
+        ("a b c\nb  -", ""),
+    ],
+)
+def test_the_table_counts_as_loaded_only_when_it_is_as_it_was(nft: str, loaded: str) -> None:
+    assert read({**SECTIONS, "nft": nft}).nft_loaded == loaded
+
+
+@pytest.mark.parametrize("name", [n for n in SECTIONS if " " not in n])
+def test_a_missing_section_is_an_error_and_no_empty_node(name: str) -> None:
+    """Else everything would be made anew, or a part of it be taken for gone."""
+    with pytest.raises(UnreadableError):
+        read({k: v for k, v in SECTIONS.items() if k != name})
+
+
+@pytest.mark.parametrize("name", [n for n, v in SECTIONS.items() if not isinstance(v, str)])
+@pytest.mark.parametrize("text", ["[{", "Error: no such object", "{}{}", "[5]", '[{"x": 1}]'])
+def test_what_is_no_output_of_the_tool_is_an_error(name: str, text: str) -> None:
+    harmless = {
+        "[5]": ("fdb vx9",),
+        '[{"x": 1}]': ("neighbours", "fdb pn64", "fdb vx9", "addresses", "underlay 192.0.2.1"),
+    }
+    if name in harmless.get(text, ()):
+        read({**SECTIONS, name: text})
+        return
+    with pytest.raises(UnreadableError):
+        read({**SECTIONS, name: text})
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.integers(0, len(answer()) - 1))
+def test_an_answer_cut_off_anywhere_is_an_error(cut: int) -> None:
+    text = answer()[:cut]
+    if "@@podnet end" in text:
+        return
+    with pytest.raises(UnreadableError):
+        parse(text, "cbr0", frozenset())
+
+
+@given(st.text(max_size=300))
+def test_noise_is_an_error(text: str) -> None:
+    with pytest.raises(UnreadableError):
+        parse(text, "cbr0", frozenset())
+
+
+@pytest.mark.parametrize(
+    "name", ["bridges", "vxlans", "routes4", "routes6", "neighbours", "addresses"]
+)
+def test_nothing_printed_means_nothing_there(name: str) -> None:
+    read({**SECTIONS, name: ""})

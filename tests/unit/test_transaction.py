@@ -1,0 +1,110 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Change sets → shell text: what travels arrives byte for byte, and nothing of it runs."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+from ansible_collections.podnet.fabric.plugins.plugin_utils import transaction
+from ansible_collections.podnet.fabric.plugins.plugin_utils.changes import Change, ChangeSet
+from ansible_collections.podnet.fabric.plugins.plugin_utils.kernel.objects import Command
+from fleets import HOSTILE
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+UP = Change(Command("ip", "link set dev a up"), Command("ip", "link set dev a down"), "was down")
+NEW = Change(Command("sysctl", "net/ipv4/ip_forward=1"), None, "was 0")
+CHANGES = ChangeSet(add=(UP, NEW), remove=(UP,))
+printable = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=60)
+
+
+def staged_by_shell(folder: Path, files: dict[str, str], changes: ChangeSet) -> dict[str, bytes]:
+    """Run the staging text, with its folders below ``folder`` and a program that only keeps
+    what it is given."""
+    program = folder / "podnet-node"
+    program.write_text(f'#!/bin/sh\n[ "$1" = begin ] && cp -r "$2" {folder}/kept\n')
+    program.chmod(0o755)
+    text = transaction.stage_script(transaction.Staged(files, 3, 10), changes)
+    text = text.replace(transaction.PROGRAM, str(program)).replace("/etc/podnet", f"{folder}/etc")
+    text = text.replace("/run/podnet", f"{folder}/run")
+    done = subprocess.run(["sh", "-s"], input=text.encode(), capture_output=True, check=False)
+    assert (done.returncode, done.stderr) == (0, b""), done
+    assert list((folder / "etc").glob("stage.*")) == [], "the stage folder stays behind"
+    kept = folder / "kept"
+    return {str(p.relative_to(kept)): p.read_bytes() for p in kept.rglob("*") if p.is_file()}
+
+
+def test_every_file_and_line_arrives(tmp_path: Path) -> None:
+    files = {"generation/a": "one\ntwo\n", "files/b": "", "c": "'$(reboot)' `x` \\ \" EOF\n"}
+    found = staged_by_shell(tmp_path, files, CHANGES)
+    assert {n: t for n, t in found.items() if n in files} == {
+        n: t.encode() for n, t in files.items()
+    }
+    assert found["add.do"] == b"ip link set dev a up\nsysctl net/ipv4/ip_forward=1\n"
+    assert found["add.undo"] == b"ip link set dev a down\n-\n"
+    assert found["remove.do"].count(b"\n") == found["remove.undo"].count(b"\n") == 1
+    assert "switch.do" not in found
+    assert (found["number"], found["kept"]) == (b"3\n", b"10\n")
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+@given(st.lists(st.one_of(printable, st.sampled_from(HOSTILE[:11])), min_size=1, max_size=4))
+def test_any_content_arrives_and_none_of_it_runs(
+    tmp_path_factory: pytest.TempPathFactory, texts: list[str]
+) -> None:
+    folder = tmp_path_factory.mktemp("node")
+    files = {f"generation/f{i}": text.replace("\0", "") + "\n" for i, text in enumerate(texts)}
+    found = staged_by_shell(folder, files, ChangeSet())
+    assert {n: t for n, t in found.items() if n in files} == {
+        n: t.encode() for n, t in files.items()
+    }
+    assert not Path("/tmp/pwned").exists()
+
+
+def test_undo_has_a_line_for_each_line() -> None:
+    text = transaction.stage_script(transaction.Staged({}, None, 3), CHANGES)
+    assert "number" not in text.replace("podnet-node", "")
+    assert text.count("link set dev a down") == 2
+
+
+OUTCOMES = [
+    ("@@podnet applied\n", "applied", "", ""),
+    ("noise\n@@podnet applied\n@@podnet committed\n", "committed", "", "noise"),
+    (
+        "RTNETLINK answers: x\n@@podnet failed ip route add y\n@@podnet undone\n",
+        "undone",
+        "ip route add y",
+        "RTNETLINK answers: x",
+    ),
+    (
+        "@@podnet failed nft podnet.nft\nstill there\n@@podnet broken\n",
+        "broken",
+        "nft podnet.nft",
+        "still there",
+    ),
+    ("@@podnet failed a\n", "unknown", "a", ""),
+    ("", "unknown", "", ""),
+    ("sh: 1: not found\n", "unknown", "", "sh: 1: not found"),
+]
+
+
+@pytest.mark.parametrize(("output", "state", "command", "error"), OUTCOMES)
+def test_outcome(output: str, state: str, command: str, error: str) -> None:
+    assert transaction.outcome(output) == transaction.Outcome(state, command, error)
+
+
+@given(st.text())
+def test_outcome_of_anything_is_an_outcome(text: str) -> None:
+    assert transaction.outcome(text).state
+
+
+def test_shown_gives_command_and_reason() -> None:
+    assert transaction.shown((UP,)) == ["ip link set dev a up    # was down"]
+
+
+def test_the_node_program_is_posix_shell() -> None:
+    path = Path(__file__).parents[2] / "roles/converge/files/podnet-node"
+    for shell in ("sh", "dash", "bash --posix"):
+        subprocess.run([*shell.split(), "-n", str(path)], check=True)
