@@ -128,9 +128,8 @@ def main() -> int:
             if "--check" not in sys.argv:
                 path.write_text(text, encoding="utf-8")
     for path in stale:
-        print(
-            f"{path}: {'differs from the schema; run make docs' if '--check' in sys.argv else 'written'}"
-        )
+        checking = "--check" in sys.argv
+        print(f"{path}: {'differs from the schema; run make docs' if checking else 'written'}")
     return 1 if stale and "--check" in sys.argv else 0
 
 

@@ -3,18 +3,26 @@
 
 from __future__ import annotations
 
+import secrets
 from typing import Any
 
 from ansible.plugins.action import ActionBase
 
 from ..plugin_utils import node as node_room
 from ..plugin_utils.changes import PHASES
+from ..plugin_utils.intent.model import Fabric
 from ..plugin_utils.intent.problems import Problem, ProblemsError
-from ..plugin_utils.kernel.state import UnreadableError
-from ..plugin_utils.plan import plan_node
+from ..plugin_utils.kernel.state import State, UnreadableError
+from ..plugin_utils.plan import NodePlan, plan_node
 from ..plugin_utils.preflight import PLUGINS_MISSING, missing_plugins
 from ..plugin_utils.settle import settle, settle_fleet
-from ..plugin_utils.transaction import end_script, outcome, phase_script, window_script
+from ..plugin_utils.transaction import (
+    clear_script,
+    end_script,
+    outcome,
+    phase_script,
+    window_script,
+)
 from ..plugin_utils.workspace import Workspace, WorkspaceError
 
 SPEC = {
@@ -58,13 +66,15 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types
     def _read(self, workspace: Workspace, name: str, generations: int) -> dict[str, Any]:
         fabric = workspace.fabric()
         plan = plan_node(fabric, name)
-        _rc, output, errors = self._shell(node_room.script_to_read(fabric, plan))
         try:
-            have = node_room.read(fabric, plan, output)
+            output, have = self._state(fabric, plan)
+            if have.pending == "dead" and not self._task.check_mode:
+                # An earlier run did not come to its end: what it did is taken back first.
+                self._shell(clear_script())
+                output, have = self._state(fabric, plan)
         except UnreadableError as error:
-            text = f"{name}: the node's state cannot be read: {error}. {errors.strip()}"
-            return {"failed": True, "msg": text}
-        found = settle(fabric, name, have, generations)
+            return {"failed": True, "msg": f"{name}: the node's state cannot be read: {error}"}
+        found = settle(fabric, name, have, generations, secrets.token_hex(4))
         missing = list(missing_plugins(fabric, have))
         run = {
             **found,
@@ -80,6 +90,14 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types
             "generation": have.generation,
             "warnings": found["warnings"],
         }
+
+    def _state(self, fabric: Fabric, plan: NodePlan) -> tuple[str, State]:
+        """What the node says of itself, as it said it and parsed."""
+        _rc, output, errors = self._shell(node_room.script_to_read(fabric, plan))
+        try:
+            return output, node_room.read(fabric, plan, output)
+        except UnreadableError as error:
+            raise UnreadableError(f"{error}. {errors.strip()}") from error
 
     def _gate(
         self, workspace: Workspace, variables: dict[str, Any], args: dict[str, Any]
@@ -128,7 +146,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types
             return done
         first, last = run["phases"][0] == phase, run["phases"][-1] == phase
         staged = window_script(run["window"]) + run["staged"] if first else ""
-        text = staged + phase_script(phase, commit=last and not run["window"])
+        text = staged + phase_script(run["ident"], phase, commit=last and not run["window"])
         rc, output, errors = self._shell(text)
         came = outcome(output)
         if rc == 0 and came.state in ("applied", "committed"):
@@ -146,7 +164,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types
         run = workspace.load(f"run/{name}.json", "run the stage read first")
         if not run["window"] or not run["phases"] or self._task.check_mode:
             return {"changed": False}
-        rc, _output, errors = self._shell(end_script(verb))
+        rc, _output, errors = self._shell(end_script(run["ident"], verb))
         if rc:
             text = f"{name}: {verb} failed: {errors.strip()}"
             return {"failed": True, "msg": f"{text}\n    run the playbook again; it heals the node"}

@@ -139,18 +139,19 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types
         results = judge(scene, probed)
         totals = lines_of.summary(scene, probed, results)
         problems = problems_of(scene.fabric, names, results)
-        matrix = lines_of.matrix_lines(names, lines_of.cells(results))
         self._save_results(scene, totals, [result.to_dict() for result in results])
-        verdict = lines_of.verdict(totals)
+        of, verdict = lines_of.cells(results), lines_of.verdict(totals)
         done = {
             "verdict": verdict,
             "summary": totals,
-            "stdout_lines": matrix,
-            "podnet_lines": ["", *matrix, ""],
+            "stdout_lines": lines_of.matrix_lines(names, of),
             "podnet_summary": lines_of.sentence(totals),
-            "msg": "\n".join([*lines_of.problem_lines(problems), lines_of.sentence(totals)]),
         }
-        return {**done, "failed": verdict != "pass"}
+        if verdict == "pass":
+            return {**done, "podnet_lines": ["", *done["stdout_lines"], ""]}
+        matrix = lines_of.matrix_lines(names, of, lines_of.MESSAGE)
+        text = "\n".join([*matrix, "", *lines_of.problem_lines(problems)])
+        return {**done, "failed": True, "msg": text}
 
     # --- the node -----------------------------------------------------------------------------
 

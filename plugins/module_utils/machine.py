@@ -12,6 +12,8 @@ from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple
 
 Answer = Tuple[int, str, str]
 Run = Callable[[List[str], Mapping[str, str], str], Answer]
+# A plugin that waits for something that never comes must not hold the pod's lock for ever.
+COMMAND_SECONDS = 60.0
 
 
 def run(argv: List[str], env: Mapping[str, str], stdin: str) -> Answer:
@@ -24,26 +26,13 @@ def run(argv: List[str], env: Mapping[str, str], stdin: str) -> Answer:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             universal_newlines=True,
+            timeout=COMMAND_SECONDS,
         )
+    except subprocess.TimeoutExpired:
+        return 124, "", f"no end after {COMMAND_SECONDS:.0f} seconds"
     except OSError as error:
         return 127, "", str(error)
     return done.returncode, done.stdout, done.stderr
-
-
-def spawn(argv: List[str], env: Mapping[str, str], log: str) -> int:
-    """Start a process that outlives us and the connection we came over; its number."""
-    with open(log, "ab") as stream:
-        started = subprocess.Popen(
-            argv,
-            env={**os.environ, **env},
-            stdin=subprocess.DEVNULL,
-            stdout=stream,
-            stderr=stream,
-            start_new_session=True,
-            close_fds=True,
-            cwd="/",
-        )
-    return started.pid
 
 
 def started_at(pid: int) -> Optional[str]:
@@ -57,46 +46,34 @@ def started_at(pid: int) -> Optional[str]:
     return None if fields[0] in "ZX" else fields[19]
 
 
-def marked(name: str, value: str) -> List[int]:
-    """Processes that carry ``name=value`` in the environment they were started with."""
-    wanted = f"{name}={value}".encode()
-    found = []
-    for entry in os.listdir("/proc"):
-        if entry.isdigit() and int(entry) != os.getpid():
-            try:
-                with open(f"/proc/{entry}/environ", "rb") as stream:
-                    if wanted in stream.read().split(b"\0"):
-                        found.append(int(entry))
-            except OSError:
-                continue
-    return found
+def alive(process: Optional[Mapping[str, Any]]) -> bool:
+    """Whether {"pid", "started"} is still that very process; a reused number is not."""
+    if not process or process.get("started") is None:
+        return False
+    return started_at(int(process["pid"])) == str(process["started"])
 
 
-def kill_marked(name: str, value: str, seconds: float = 5.0) -> None:
-    """End all processes that carry the mark, and wait until they have ended."""
+def kill(process: Optional[Mapping[str, Any]], seconds: float = 10.0) -> None:
+    """End a process that {"pid", "started"} names, and wait until it has ended. The end of a PID
+    namespace's first process is the end of all processes in there (pid_namespaces(7))."""
     end = time.monotonic() + seconds
-    while True:
-        alive = [pid for pid in marked(name, value) if started_at(pid)]
-        if not alive or time.monotonic() > end:
+    while process and alive(process):
+        if time.monotonic() > end:
+            raise OSError(f"process {process['pid']} does not end, even by SIGKILL")
+        try:
+            os.kill(process["pid"], signal.SIGKILL)
+        except ProcessLookupError:
             return
-        for pid in alive:
-            try:
-                os.kill(pid, signal.SIGKILL)
-            except ProcessLookupError:
-                pass
-            try:
-                os.waitpid(pid, os.WNOHANG)
-            except OSError:
-                pass
-        time.sleep(0.01)
+        time.sleep(0.002)
 
 
 def read_json(path: str) -> Optional[Dict[str, Any]]:
+    """The content of a file, None when there is none; ValueError when it is not JSON."""
     try:
         with open(path, encoding="utf-8") as stream:
             data: Dict[str, Any] = json.load(stream)
             return data
-    except (OSError, ValueError):
+    except FileNotFoundError:
         return None
 
 

@@ -3,8 +3,8 @@
 
 The infra container is a process that holds network, IPC and UTS namespace and does nothing.
 The other containers join them and have a mount and a PID namespace of their own. The pod's
-record is written before the first side effect, and every process carries the pod's id in its
-environment, so that what a crash left can be found and removed.
+record is written before each side effect, and a process goes on only when its number is in the
+record, so that whatever a crash left can be found and removed.
 """
 
 from __future__ import annotations
@@ -12,201 +12,276 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import re
 import shutil
 import time
 import uuid
 from contextlib import contextmanager
-from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional
+from dataclasses import dataclass
+from typing import Any, Dict, Iterator, List, Mapping, Optional, Tuple
 
-from . import cni, machine
+from . import cni, machine, namespaces
 
 STATE = "/var/lib/podnet/pods"
 RUN = "/run/podnet/netns"
-MARK = "PODNET_POD"
-# dash reaps what it is handed; the infra container has no children of its own.
-PAUSE = ["sh", "-c", 'ip link set lo up; hostname "$1"; exec sleep infinity', "pause"]
+LOCKS = "/run/podnet/pod-locks"
+PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+DAD_SECONDS = 10.0
+NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
+
+Record = Dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Step:
+    """One change: `remove pod`, `create pod`, `stop container` or `start container`."""
+
+    verb: str
+    name: str
+    why: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.verb} {self.name}" + (f": {self.why}" if self.why else "")
+
+
+def checked_name(name: str, what: str) -> str:
+    """The name becomes a host name and a file name (RFC 1123, section 2.1)."""
+    if not NAME.fullmatch(name):
+        expected = "up to 63 of a-z, 0-9 and -, with no - at the ends"
+        wrong = "not usable as a name"
+        raise cni.CniError(cni.message(what, wrong, expected, repr(name), "choose another"))
+    return name
 
 
 class Pod:
-    """One pod, named by ``name``. Not for use from two threads; processes lock each other out."""
+    """One pod, named by ``name``. Not for use from two threads; processes lock each other out.
 
-    def __init__(self, name: str, run: machine.Run = machine.run) -> None:
-        self.name, self.run = name, run
+    ``bin_dirs`` are folders of CNI plugins; those in which the pod was made are tried after them.
+    """
+
+    def __init__(
+        self, name: str, bin_dirs: Optional[List[str]] = None, run: machine.Run = machine.run
+    ) -> None:
+        self.name, self.run, self.bin_dirs = checked_name(name, "pod"), run, bin_dirs or []
         self.folder = os.path.join(STATE, name)
         self.netns = os.path.join(RUN, name)
 
     @contextmanager
-    def locked(self) -> Iterator[None]:
-        os.makedirs(STATE, exist_ok=True)
-        with open(os.path.join(STATE, f".{self.name}.lock"), "w", encoding="ascii") as stream:
+    def locked(self, check: bool = False) -> Iterator[None]:
+        """Nobody else changes the pod meanwhile. A check writes nothing, not even a lock."""
+        if check:
+            yield
+            return
+        os.makedirs(LOCKS, exist_ok=True)
+        with open(os.path.join(LOCKS, self.name), "w", encoding="ascii") as stream:
             fcntl.flock(stream, fcntl.LOCK_EX)
             yield
 
-    # --- what is there -------------------------------------------------------
+    # --- what is there, and what is to be done ---------------------------------
 
-    def record(self) -> Optional[Dict[str, Any]]:
-        return machine.read_json(os.path.join(self.folder, "pod.json"))
+    def record(self) -> Optional[Record]:
+        path = os.path.join(self.folder, "pod.json")
+        try:
+            return machine.read_json(path)
+        except ValueError as error:
+            remedy = f"end the pod's processes, then remove {self.folder} and {self.netns}"
+            text = cni.message(path, "cannot be read", "the pod's record", str(error), remedy)
+            raise cni.CniError(text) from error
 
     def _save(self, record: Mapping[str, Any]) -> None:
         machine.write_json(os.path.join(self.folder, "pod.json"), record)
 
-    def problem(self, record: Mapping[str, Any], wanted: Mapping[str, Any]) -> Optional[str]:
+    def steps(
+        self, record: Optional[Record], wanted: Record, containers: List[Record]
+    ) -> List[Step]:
+        """What makes the pod as wanted; nothing when it is so."""
+        why = self.problem(record, wanted) if record else None
+        found: List[Step] = []
+        if record and why:
+            found.append(Step("remove pod", self.name, why))
+        known: Record = {} if record is None or why else record["containers"]
+        if record is None or why:
+            found.append(Step("create pod", self.name))
+        names = [container["name"] for container in containers]
+        found += [Step("stop container", n, "not wanted") for n in sorted(set(known) - set(names))]
+        for container in containers:
+            there = known.get(container["name"])
+            if there is None:
+                found.append(Step("start container", container["name"]))
+            elif there["definition"] != container:
+                found.append(Step("start container", container["name"], "its definition changed"))
+            elif not machine.alive(there):
+                found.append(Step("start container", container["name"], "it has ended"))
+        return found
+
+    def problem(self, record: Record, wanted: Record) -> Optional[str]:
         """Why the pod that is there is not the wanted one and must be made anew; None when it
         is. App containers do not count: they are restarted one by one."""
         if record["wanted"] != wanted:
             return "its definition has changed"
         infra = record.get("infra")
-        if not infra or machine.started_at(infra["pid"]) != infra["started"]:
-            return "its infra container has ended"
-        if not os.path.ismount(self.netns) or not record.get("result"):
+        if not infra or not record.get("result"):
             return "it was never finished"
-        runtime = self._runtime(record)
-        return runtime.check(record["id"], self.netns, wanted["ifname"], record["result"])
+        if not machine.alive(infra):
+            return "its infra container has ended"
+        if not namespaces.same(infra["pid"], self.netns):
+            return "its network namespace has lost its name"
+        return self._runtime(record).check(
+            self._attachment(record), record["result"], record.get("unchecked", {})
+        )
 
-    def dead_containers(self, record: Mapping[str, Any], containers: List[Dict[str, Any]]) -> List[str]:
-        """Names of app containers that do not run as wanted."""
-        known = record.get("containers", {})
-        return [
-            container["name"]
-            for container in containers
-            if known.get(container["name"], {}).get("definition") != container
-            or machine.started_at(known[container["name"]]["pid"])
-            != known[container["name"]]["started"]
-        ]
+    def state(self, record: Record) -> Tuple[bool, List[str]]:
+        """Whether the pod's infra container lives, and the names of containers that have ended."""
+        ended = [n for n, item in record["containers"].items() if not machine.alive(item)]
+        return machine.alive(record.get("infra")) and bool(record.get("result")), ended
 
-    # --- present -------------------------------------------------------------
+    # --- present ---------------------------------------------------------------
 
-    def create(self, wanted: Dict[str, Any], conflist: Dict[str, Any]) -> Dict[str, Any]:
-        """Infra container and network; raises CniError and leaves nothing behind on failure."""
-        identity = f"{self.name}-{uuid.uuid4().hex[:12]}"
-        record: Dict[str, Any] = {
-            "id": identity,
+    def usable(self, conflist: Record, wanted: Record) -> Record:
+        """The list as its plugins can run it; CniError when they cannot. Changes nothing."""
+        return cni.Runtime(conflist, self.bin_dirs, self.run, wanted["capabilities"]).usable()
+
+    def create(self, wanted: Record, conflist: Record) -> Record:
+        """Infra container and network; leaves nothing behind on failure. Raises CniError or
+        OSError. ``wanted``: {"ifname", "capabilities", "namespace"}."""
+        if self.there():
+            raise cni.CniError(f"{self.folder}: of an earlier pod; it has to be removed first")
+        record: Record = {
+            "id": f"{self.name}-{uuid.uuid4().hex[:12]}",
             "wanted": wanted,
-            "conflist": conflist,
+            "conflist": self.usable(conflist, wanted),
+            "bin_dirs": self.bin_dirs,
             "containers": {},
         }
         self._save(record)
         try:
-            pid = machine.spawn(
-                ["unshare", "--net", "--ipc", "--uts", *PAUSE, self.name],
-                {MARK: identity},
-                os.path.join(self.folder, "infra.log"),
-            )
-            self._pin(pid)
-            record["infra"] = {"pid": pid, "started": machine.started_at(pid)}
-            self._save(record)
-            runtime = self._runtime(record)
-            record["result"] = runtime.add(identity, self.netns, wanted["ifname"])
-            self._save(record)
+            self._start_infra(record)
+            runtime, attachment = self._runtime(record), self._attachment(record)
+            result = runtime.add(attachment)
             self._wait_for_addresses(wanted["ifname"])
-        except (cni.CniError, OSError):
-            self.remove()
+            record.update(result=result, unchecked=runtime.blind(attachment, result))
+            self._save(record)
+        except BaseException as error:
+            try:
+                self.remove()
+            except (cni.CniError, OSError) as second:
+                raise cni.CniError(f"{error}\nCleaning up failed as well: {second}") from error
             raise
         return record
 
-    def start_container(self, record: Dict[str, Any], definition: Dict[str, Any]) -> None:
-        """Start an app container in the pod, in place of a dead one of the same name."""
-        infra = record["infra"]["pid"]
-        old = record["containers"].get(definition["name"])
-        mark = f"{record['id']}/{definition['name']}"
-        if old:
-            machine.kill_marked("PODNET_CONTAINER", mark)
-        inside = ["--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]
-        workdir = definition.get("workdir") or "/"
-        command = ["sh", "-c", 'cd "$0" && exec "$@"', workdir, *definition["command"]]
-        pid = machine.spawn(
-            ["nsenter", "-t", str(infra), "--net", "--ipc", "--uts", "unshare", *inside, *command],
-            {MARK: record["id"], "PODNET_CONTAINER": mark, **definition.get("env", {})},
-            os.path.join(self.folder, f"{definition['name']}.log"),
+    def _start_infra(self, record: Record) -> None:
+        program = namespaces.pause(self.name, os.path.join(self.folder, "infra.log"))
+
+        def known(pid: int) -> None:
+            record["infra"] = {"pid": pid, "started": machine.started_at(pid)}
+            self._save(record)
+
+        namespaces.pin(namespaces.start(program, known), self.netns)
+
+    def start_container(self, record: Record, definition: Record) -> None:
+        """Start an app container in the pod, in place of the one of the same name."""
+        name = checked_name(definition["name"], f"pod {self.name}: container")
+        self.stop_container(record, name)
+        program = namespaces.app(
+            record["infra"]["pid"],
+            list(definition["command"]),
+            {"PATH": PATH, "HOME": "/", **(definition.get("env") or {})},
+            definition.get("workdir") or "/",
+            os.path.join(self.folder, f"{name}.log"),
         )
-        self._joined(pid, os.stat(f"/proc/{infra}/ns/net").st_ino)
-        record["containers"][definition["name"]] = {
-            "pid": pid,
-            "started": machine.started_at(pid),
-            "definition": definition,
-        }
-        self._save(record)
 
-    def _pin(self, pid: int) -> None:
-        """Give the network namespace a path, so that it can be handed to plugins and outlives
-        its process until DEL has run. Waits until the process has left our namespace."""
-        ours = os.stat("/proc/self/ns/net").st_ino
-        path = f"/proc/{pid}/ns/net"
-        self._until(pid, lambda: os.stat(path).st_ino != ours, "the infra container")
-        os.makedirs(RUN, exist_ok=True)
-        open(self.netns, "a", encoding="ascii").close()
-        code, _output, errors = self.run(["mount", "--bind", path, self.netns], {}, "")
-        if code:
-            raise OSError(f"{self.netns}: the namespace cannot be bound: {errors.strip()}")
+        def known(pid: int) -> None:
+            process = {"pid": pid, "started": machine.started_at(pid)}
+            record["containers"][name] = {**process, "definition": definition}
+            self._save(record)
 
-    def _joined(self, pid: int, inode: int) -> None:
-        """Wait until a container's process has entered the pod's network namespace."""
-        path = f"/proc/{pid}/ns/net"
-        self._until(pid, lambda: os.stat(path).st_ino == inode, "an app container")
+        try:
+            namespaces.start(program, known)
+        except OSError as error:
+            raise OSError(f"container {name}: cannot be started: {error}") from error
 
-    def _until(self, pid: int, condition: Callable[[], bool], what: str) -> None:
-        end = time.monotonic() + 5
-        while True:
-            try:
-                if condition():
-                    return
-            except OSError:
-                pass  # it has ended; said below
-            if time.monotonic() > end or not machine.started_at(pid):
-                log = os.path.join(self.folder, "*.log")
-                raise OSError(f"{self.name}: {what} did not start; see {log}")
-            time.sleep(0.002)
+    def stop_container(self, record: Record, name: str) -> None:
+        if name in record["containers"]:
+            machine.kill(record["containers"][name])
+            del record["containers"][name]
+            self._save(record)
 
     def _wait_for_addresses(self, ifname: str) -> None:
         """IPv6 addresses cannot be used while duplicate detection runs (RFC 4862)."""
-        end = time.monotonic() + 5
-        while time.monotonic() < end:
-            command = ["nsenter", f"--net={self.netns}", "ip", "-6", "addr", "show", "dev", ifname]
-            _code, output, _errors = self.run([*command, "tentative"], {}, "")
-            if not output.strip():
+        end = time.monotonic() + DAD_SECONDS
+        where = f"pod {self.name}, {ifname}"
+        while True:
+            addresses = self._ip(f"--net={self.netns}", "-6", "addr", "show", "dev", ifname)
+            info = [entry for link in addresses for entry in link.get("addr_info", ())]
+            double = [str(entry["local"]) for entry in info if entry.get("dadfailed")]
+            waiting = [str(entry["local"]) for entry in info if entry.get("tentative")]
+            if double:
+                what, found = "another host has the pod's address", ", ".join(double)
+                remedy = "find who has it: ip neigh, or another node with the same pod CIDR"
+                raise cni.CniError(cni.message(where, what, "addresses of its own", found, remedy))
+            if not waiting:
                 return
+            if time.monotonic() > end:
+                what, expected = "addresses do not become usable", f"within {DAD_SECONDS:.0f} s"
+                found, remedy = f"tentative: {', '.join(waiting)}", "look at the bridge's ports"
+                raise cni.CniError(cni.message(where, what, expected, found, remedy))
             time.sleep(0.05)
 
-    # --- absent --------------------------------------------------------------
+    # --- absent ----------------------------------------------------------------
+
+    def there(self) -> bool:
+        return os.path.lexists(self.folder) or os.path.lexists(self.netns)
 
     def remove(self) -> bool:
         """Take everything of the pod away; true when there was something. Raises CniError after
-        all of it was tried."""
-        record = self.record()
-        if record is None and not os.path.exists(self.netns) and not os.path.isdir(self.folder):
+        all of it was tried; the record stays then, because another attempt needs it."""
+        if not self.there():
             return False
+        record = self.record()
         failure: Optional[cni.CniError] = None
         if record:
-            machine.kill_marked(MARK, record["id"])
-            mounted = self.netns if os.path.ismount(self.netns) else ""
+            for process in (*record["containers"].values(), record.get("infra")):
+                machine.kill(process)
             try:
-                self._runtime(record).delete(
-                    record["id"], mounted, record["wanted"]["ifname"], record.get("result")
-                )
+                attachment = self._attachment(record)
+                self._runtime(record).delete(attachment, record.get("result"))
             except cni.CniError as error:
                 failure = error
-        if os.path.ismount(self.netns):
-            self.run(["umount", self.netns], {}, "")
-        if os.path.exists(self.netns):
-            os.unlink(self.netns)
+        namespaces.unpin(self.netns)
         if failure:
-            # The record stays: it is what another attempt needs.
             raise failure
-        shutil.rmtree(self.folder, ignore_errors=True)
+        shutil.rmtree(self.folder)
         return True
 
-    def _runtime(self, record: Mapping[str, Any]) -> cni.Runtime:
-        wanted = record["wanted"]
-        return cni.Runtime(
-            record["conflist"], wanted["bin_dirs"], self.run, wanted.get("capabilities")
-        )
+    # --- the plugins -----------------------------------------------------------
 
-    # --- facts ---------------------------------------------------------------
+    def _runtime(self, record: Record) -> cni.Runtime:
+        wanted = record["wanted"]
+        older = record.get("bin_dirs") or wanted.get("bin_dirs") or []
+        folders = [*self.bin_dirs, *(name for name in older if name not in self.bin_dirs)]
+        return cni.Runtime(record["conflist"], folders, self.run, wanted["capabilities"])
+
+    def _attachment(self, record: Record) -> cni.Attachment:
+        """The path of the network namespace is empty once it is gone, after a restart say."""
+        arguments = {"IgnoreUnknown": "1", "K8S_POD_NAME": self.name}
+        if record["wanted"].get("namespace"):
+            arguments["K8S_POD_NAMESPACE"] = record["wanted"]["namespace"]
+        netns = self.netns if os.path.ismount(self.netns) else ""
+        return cni.Attachment(record["id"], netns, record["wanted"]["ifname"], arguments)
+
+    # --- facts -----------------------------------------------------------------
+
+    def _ip(self, place: str, *arguments: str) -> List[Dict[str, Any]]:
+        """What `ip` sees from a place that nsenter takes: `--net=PATH`."""
+        command = ["nsenter", place, "ip", "-j", *arguments]
+        code, output, errors = self.run(command, {}, "")
+        if code:
+            raise OSError(f"pod {self.name}: {' '.join(command)}: {errors.strip()}")
+        # Without `addr`, an entry is a family that the link has nothing of.
+        return [item for item in json.loads(output or "[]") if item.get("ifname")]
 
     def interfaces(self, pid: int) -> List[Dict[str, Any]]:
         """Interfaces as a process of the pod sees them: name, MAC, MTU, addresses."""
-        command = ["nsenter", "-t", str(pid), "--net", "ip", "-j", "addr", "show"]
-        _code, output, _errors = self.run(command, {}, "")
         return [
             {
                 "name": item["ifname"],
@@ -218,35 +293,48 @@ class Pod:
                     if a["scope"] == "global"
                 ],
             }
-            for item in json.loads(output or "[]")
-            if item.get("ifname") not in (None, "lo")
+            for item in self._ip(f"--net=/proc/{pid}/ns/net", "addr", "show")
+            if item["ifname"] != "lo"
         ]
 
-    def facts(self, record: Mapping[str, Any]) -> Dict[str, Any]:
-        """Addresses, MAC, MTU and containers, each observed from inside."""
-        containers = []
-        members = {"infra": record["infra"], **record["containers"]}
-        for name, member in members.items():
-            pid = member["pid"]
+    def _member(self, name: str, process: Mapping[str, Any]) -> Dict[str, Any]:
+        """One container, looked at from inside; nothing is seen of one that has ended."""
+        seen: Dict[str, Any] = {"netns": 0, "interfaces": [], "state": "ended"}
+        pid = process["pid"]
+        if machine.alive(process):
             try:
                 inode = os.stat(f"/proc/{pid}/ns/net").st_ino
+                seen = {"netns": inode, "interfaces": self.interfaces(pid), "state": "running"}
             except OSError:
-                inode = 0
-            containers.append(
-                {"name": name, "pid": pid, "netns": inode, "interfaces": self.interfaces(pid)}
-            )
+                if machine.alive(process):
+                    raise
+        return {"name": name, "pid": pid, **seen}
+
+    def facts(self, record: Record) -> Dict[str, Any]:
+        """Addresses, MAC, MTU and containers, each observed from inside."""
+        members = {"infra": record["infra"], **record["containers"]}
+        containers = [self._member(name, process) for name, process in members.items()]
+        ifname = record["wanted"]["ifname"]
         first: Dict[str, Any] = next(
-            (i for i in containers[0]["interfaces"] if i["name"] == record["wanted"]["ifname"]), {}
+            (i for i in containers[0]["interfaces"] if i["name"] == ifname), {}
         )
-        addresses = {
-            "ipv6" if ":" in cidr else "ipv4": cidr.split("/")[0]
-            for cidr in first.get("addresses", [])
-        }
         return {
             "name": self.name,
-            "addresses": addresses,
+            "namespace": record["wanted"].get("namespace"),
+            "addresses": by_family(first.get("addresses", [])),
             "mac": first.get("mac", ""),
             "mtu": first.get("mtu", 0),
             "netns": self.netns,
+            "infra_pid": record["infra"]["pid"],
             "containers": containers,
+            "cni_result": record.get("result"),
+            "unchecked": record.get("unchecked", {}),
         }
+
+
+def by_family(addresses: List[str]) -> Dict[str, str]:
+    """{"ipv4": address, "ipv6": address}, the first of each family, without prefix length."""
+    found: Dict[str, str] = {}
+    for address in addresses:
+        found.setdefault("ipv6" if ":" in address else "ipv4", address.split("/")[0])
+    return found

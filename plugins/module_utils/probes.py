@@ -11,281 +11,300 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import heapq
 import json
 import os
+import resource
 import selectors
 import socket
 import struct
 import time
-from typing import Any, Dict, List, Optional
+from typing import Any, Dict, List, Optional, Tuple
 
-ECHO = {socket.AF_INET: (8, 0), socket.AF_INET6: (128, 129)}
-IP_HEADER = {socket.AF_INET: 20, socket.AF_INET6: 40}
-ICMP_HEADER = 8
-# linux/in.h and linux/in6.h: set DF, and do not listen to what path MTU discovery has learned.
-IP_MTU_DISCOVER, IPV6_MTU_DISCOVER, PMTUDISC_PROBE = 10, 23, 3
+from .echo import Echo
+from .packets import ICMP_HEADER, IP_HEADER, echo_request, impossible, payload_for
+
 PAYLOAD = {"udp": 512, "tcp": 8192, "icmp": 56}
-IN_FLIGHT = 256
+IN_FLIGHT = 1000  # at once; what comes back must fit into sockets' buffers and neighbour queues
+BURST = 32  # sent before the loop looks at what has arrived
+PAUSE = 0.2  # after an error that comes at once: a next hop may answer in a moment
+
+Target = Dict[str, Any]
+Result = Dict[str, Any]
 
 
-def checksum(data: bytes) -> int:
-    """The Internet checksum (RFC 1071)."""
-    if len(data) % 2:
-        data += b"\0"
-    total = sum(struct.unpack(f"!{len(data) // 2}H", data))
-    total = (total >> 16) + (total & 0xFFFF)
-    total += total >> 16
-    return ~total & 0xFFFF
+def result_of(target: Target, attempts: int, **found: Any) -> Result:
+    """The entry for one target; what is not given is nothing."""
+    empty = {"ok": False, "source_seen": None, "rtt_us": None, "error": None, "looked": True}
+    return {"id": target["id"], "attempts": attempts, **empty, **found}
 
 
-def echo_request(family: int, ident: int, sequence: int, payload: bytes) -> bytes:
-    """An ICMP or ICMPv6 echo request (RFC 792, RFC 4443). The kernel sums ICMPv6."""
-    kind = ECHO[family][0]
-    head = struct.pack("!BBHHH", kind, 0, 0, ident, sequence)
-    total = 0 if family == socket.AF_INET6 else checksum(head + payload)
-    return struct.pack("!BBHHH", kind, 0, total, ident, sequence) + payload
-
-
-def echo_reply(family: int, packet: bytes) -> Optional[tuple]:
-    """(ident, sequence, payload) of an echo reply; None for any other packet. A raw IPv4 socket
-    gives the IP header as well (raw(7)), an IPv6 one does not (RFC 3542)."""
-    offset = (packet[0] & 0x0F) * 4 if family == socket.AF_INET else 0
-    if len(packet) < offset + ICMP_HEADER or packet[offset] != ECHO[family][1]:
-        return None
-    ident, sequence = struct.unpack("!HH", packet[offset + 4 : offset + 8])
-    return ident, sequence, packet[offset + ICMP_HEADER :]
-
-
-def payload_for(identity: str, length: int) -> bytes:
-    """Bytes that no other probe sends, so that an answer cannot be somebody else's."""
-    seed = hashlib.sha256(identity.encode()).digest()
-    return (seed * (length // len(seed) + 1))[:length]
+def unseen(target: Target, why: str) -> Result:
+    """The probe could not be made: not the same as one that failed."""
+    return result_of(target, 0, error=why, looked=False)
 
 
 class Probe:
-    """One probe on its way: start, readable, give up; ``result`` when it has ended."""
+    """One probe: what it sends, how often it has been sent, and ``result`` when it has ended."""
 
-    def __init__(self, target: Dict[str, Any], number: int, attempts: int, timeout: float) -> None:
-        self.target, self.number = target, number
-        self.attempts_left, self.timeout = attempts, timeout
+    def __init__(self, target: Target) -> None:
+        self.target = target
         self.kind: str = target["kind"]
-        self.family = socket.AF_INET6 if ":" in target["address"] else socket.AF_INET
-        self.attempts = 0
-        self.error: Optional[str] = None
-        self.socket: Optional[socket.socket] = None
-        self.result: Optional[Dict[str, Any]] = None
-        self.sent_at = self.deadline = 0.0
-        self.received = b""
+        self.address: str = target["address"]
+        self.family = socket.AF_INET6 if ":" in self.address else socket.AF_INET
         length = PAYLOAD.get(self.kind, 0)
-        if target.get("size"):
-            length = target["size"] - IP_HEADER[self.family] - ICMP_HEADER
-        self.payload = payload_for(target["id"], max(length, 0))
-
-    # --- sending -------------------------------------------------------------
-
-    def start(self) -> None:
-        """Send one attempt; sets ``result`` when the answer is known at once."""
-        self.attempts += 1
-        self.attempts_left -= 1
-        self.sent_at = time.monotonic()
-        self.deadline = self.sent_at + self.timeout
-        self.received = b""
-        try:
-            self._send()
-        except OSError as error:
-            self.close()
-            if error.errno == errno.EMSGSIZE and self.kind == "mtu_exceed":
-                self.finish(True, error="refused by the sending interface")
-            elif error.errno in (errno.EPERM, errno.EACCES, errno.EMFILE):
-                self.finish(False, error=os.strerror(error.errno), looked=False)
-            else:
-                self.error = error.strerror or str(error)
-                # A next hop that did not answer may answer in a moment; the deadline decides.
-                self.deadline = self.sent_at + min(self.timeout, 0.2)
-
-    def _send(self) -> None:
-        if self.kind == "tcp":
-            self.socket = socket.socket(self.family, socket.SOCK_STREAM)
-            self.socket.setblocking(False)
-            code = self.socket.connect_ex((self.target["address"], self.target["port"]))
-            if code not in (0, errno.EINPROGRESS):
-                raise OSError(code, os.strerror(code))
-        elif self.kind == "udp":
-            self.socket = socket.socket(self.family, socket.SOCK_DGRAM)
-            self.socket.setblocking(False)
-            self.socket.connect((self.target["address"], self.target["port"]))
-            self.socket.send(self.payload)
-        else:
-            self._send_echo()
-
-    def _send_echo(self) -> None:
-        v6 = self.family == socket.AF_INET6
-        protocol = socket.IPPROTO_ICMPV6 if v6 else socket.IPPROTO_ICMP
-        self.socket = socket.socket(self.family, socket.SOCK_RAW, protocol)
-        self.socket.setblocking(False)
         if self.kind.startswith("mtu_"):
-            level, option = (
-                (socket.IPPROTO_IPV6, IPV6_MTU_DISCOVER) if v6 else (socket.IPPROTO_IP, IP_MTU_DISCOVER)
-            )
-            self.socket.setsockopt(level, option, PMTUDISC_PROBE)
-        self.socket.connect((self.target["address"], 0))
-        ident, sequence = self.number & 0xFFFF, self.attempts & 0xFFFF
-        self.socket.send(echo_request(self.family, ident, sequence, self.payload))
+            length = target["size"] - IP_HEADER[self.family] - ICMP_HEADER
+        self.payload = payload_for(target["id"], length)
+        self.attempts = 0
+        self.sent_at = 0.0
+        self.error: Optional[str] = None
+        self.talk: Optional[Talk] = None
+        self.keys: List[Tuple[int, int, int]] = []
+        self.result: Optional[Result] = None
 
-    # --- receiving -----------------------------------------------------------
+    def answered(self, sent_at: float, source: Optional[str] = None) -> None:
+        rtt = int((time.monotonic() - sent_at) * 1e6)
+        error = None
+        if self.kind == "mtu_exceed":
+            error = f"a packet of {self.target['size']} bytes was delivered"
+        self.end(ok=error is None, error=error, source_seen=source, rtt_us=rtt)
 
-    def writable(self) -> None:
-        """A TCP connection has come about, or failed to."""
-        assert self.socket
+    def too_long(self, text: str) -> None:
+        """Somebody refused the packet for its length, and would so again."""
+        self.end(ok=self.kind == "mtu_exceed", error=text)
+
+    def silent(self) -> None:
+        """No attempt was answered; what must not arrive has not."""
+        self.end(ok=self.kind == "mtu_exceed", error=self.error or "no answer")
+
+    def end(self, **found: Any) -> None:
+        self.result = result_of(self.target, self.attempts, **found)
+
+
+class Talk:
+    """One attempt over TCP or UDP. ``step`` is called when the socket is ready; it returns the
+    address that the far side saw, or None while there is more to come. Errors are OSErrors."""
+
+    def __init__(self, probe: Probe) -> None:
+        self.tcp = probe.kind == "tcp"
+        self.digest = hashlib.sha256(probe.payload).hexdigest()
+        head = struct.pack("!I", len(probe.payload)) if self.tcp else b""
+        self.unsent, self.received = head + probe.payload, b""
+        self.socket = socket.socket(
+            probe.family, socket.SOCK_STREAM if self.tcp else socket.SOCK_DGRAM
+        )
+        self.socket.setblocking(False)
+        self.place = (probe.address, probe.target["port"])
+
+    def begin(self) -> None:
+        code = self.socket.connect_ex(self.place)
+        if code not in (0, errno.EINPROGRESS):
+            raise OSError(code, os.strerror(code))
+        if not self.tcp:
+            self.socket.send(self.unsent)
+            self.unsent = b""
+
+    @property
+    def events(self) -> int:
+        return selectors.EVENT_WRITE if self.unsent else selectors.EVENT_READ
+
+    def step(self) -> Optional[str]:
         code = self.socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
         if code:
-            self.fail(os.strerror(code))
-            return
+            raise OSError(code, os.strerror(code))
         try:
-            self.socket.setblocking(True)
-            self.socket.settimeout(self.timeout)
-            self.socket.sendall(struct.pack("!I", len(self.payload)) + self.payload)
-            self.socket.setblocking(False)
-        except OSError as error:
-            self.fail(error.strerror or str(error))
-
-    def readable(self) -> None:
-        assert self.socket
-        try:
+            if self.unsent:
+                self.unsent = self.unsent[self.socket.send(self.unsent) :]
+                return None
             data = self.socket.recv(65536)
         except BlockingIOError:
-            return
-        except OSError as error:
-            self.error = error.strerror or str(error)
-            # A raw socket hears of every packet to its destination that came back as an error,
-            # also of those that other probes sent: the answer may still come.
-            if self.kind in ("tcp", "udp"):
-                self.fail(self.error)
-            return
-        if self.kind in ("tcp", "udp"):
-            self._answer(data)
-            return
-        reply = echo_reply(self.family, data)
-        if reply and reply[0] == self.number & 0xFFFF and reply[2] == self.payload:
-            self.finish(self.kind != "mtu_exceed", error=None)
-
-    def _answer(self, data: bytes) -> None:
+            return None
         self.received += data
-        if not data:
-            self.fail("the connection ended before the answer")
-        if b"\n" not in self.received:
-            return
+        if b"\n" in self.received:
+            return self._source()
+        if self.tcp and not data:
+            raise OSError("the connection ended before the answer")
+        if self.tcp and len(self.received) < 4096:
+            return None
+        raise OSError("the answer is not from a probe server")
+
+    def _source(self) -> str:
         try:
             answer = json.loads(self.received)
-        except ValueError:
-            self.fail("the answer is not from a probe server")
-            return
-        if answer.get("sha256") != hashlib.sha256(self.payload).hexdigest():
-            self.fail("the payload arrived changed")
-            return
-        self.finish(True, source=answer["source"])
-
-    # --- ending --------------------------------------------------------------
-
-    def fail(self, error: str) -> None:
-        """This attempt is over without success; the deadline starts the next one."""
-        self.error = error
-        self.close()
-        self.deadline = min(self.deadline, time.monotonic() + 0.2)
-
-    def late(self) -> bool:
-        """The deadline has passed; true when there is another attempt to start."""
-        self.close()
-        if self.attempts_left > 0:
-            return True
-        # What must not arrive has not arrived in any attempt.
-        self.finish(self.kind == "mtu_exceed", error=self.error or "no answer")
-        return False
-
-    def finish(
-        self,
-        ok: bool,
-        error: Optional[str] = None,
-        source: Optional[str] = None,
-        looked: bool = True,
-    ) -> None:
-        self.close()
-        elapsed = int((time.monotonic() - self.sent_at) * 1e6)
-        self.result = {
-            "id": self.target["id"],
-            "ok": ok,
-            "source_seen": source,
-            "rtt_us": elapsed if ok and error is None else None,
-            "attempts": self.attempts,
-            "error": error,
-            "looked": looked,
-        }
-
-    def close(self) -> None:
-        if self.socket is not None:
-            self.socket.close()
-            self.socket = None
+            digest, source = answer["sha256"], str(answer["source"])
+        except (ValueError, KeyError, TypeError):
+            raise OSError("the answer is not from a probe server") from None
+        if digest != self.digest:
+            raise OSError("the payload arrived changed")
+        return source
 
 
 class Loop:
-    """Runs probes, at most ``IN_FLIGHT`` at once."""
+    """Runs probes in the current network namespace. ``timeout`` in seconds, per attempt."""
 
-    def __init__(self) -> None:
+    def __init__(self, attempts: int, timeout: float) -> None:
+        self.attempts, self.timeout = attempts, timeout
         self.selector = selectors.DefaultSelector()
-        self.flying: List[Probe] = []
+        self.timers: List[Tuple[float, int, Probe, int]] = []
+        self.echoes: Dict[Tuple[int, bool], Echo] = {}
+        self.pending: Dict[Tuple[int, int, int], Tuple[Probe, float]] = {}
+        # Different from other pings' of this host; the payload decides anyway.
+        self.counter = (os.getpid() & 0xFFFF) << 16
+        self.serial = 0
+        self.flying = 0
 
-    def run(self, probes: List[Probe]) -> List[Dict[str, Any]]:
+    def run(self, probes: List[Probe]) -> None:
+        """Every probe has a result afterwards, in bounded time."""
+        rounds = len(probes) // IN_FLIGHT + 1
+        end = time.monotonic() + rounds * self.attempts * self.timeout + 10
         waiting = list(reversed(probes))
-        while waiting or self.flying:
-            while waiting and len(self.flying) < IN_FLIGHT:
-                probe = waiting.pop()
-                self.flying.append(probe)
-                self._start(probe)
-            self._wait()
-        return [probe.result for probe in probes if probe.result]
+        while (waiting or self.flying) and time.monotonic() < end:
+            for _ in range(min(BURST, len(waiting), IN_FLIGHT - self.flying)):
+                self.flying += 1
+                self._begin(waiting.pop())
+            self._arrivals(0.0 if waiting and self.flying < IN_FLIGHT else 1.0)
+            self._timeouts()
+        for probe in probes:
+            if probe.result is None:
+                probe.end(error="there was no time left for it", looked=False)
+        self.selector.close()
 
-    def _start(self, probe: Probe) -> None:
-        probe.start()
-        if probe.socket is not None:
-            events = selectors.EVENT_READ
-            if probe.kind == "tcp":
-                events |= selectors.EVENT_WRITE
-            self.selector.register(probe.socket, events, probe)
+    # --- sending ---------------------------------------------------------------
 
-    def _wait(self) -> None:
+    def _begin(self, probe: Probe) -> None:
+        probe.attempts += 1
+        probe.sent_at = time.monotonic()
+        self._wake(probe, self.timeout)
+        try:
+            # What cannot be opened says nothing about the network; what cannot be sent does.
+            way = self._talk(probe) if probe.kind in ("tcp", "udp") else self._echo_for(probe)
+        except OSError as error:
+            probe.end(error=f"cannot probe: {error.strerror or error}", looked=False)
+            self._finish(probe)
+            return
+        try:
+            if isinstance(way, Echo):
+                self._send_echo(probe, way)
+            else:
+                way.begin()
+                self.selector.register(way.socket, way.events, probe)
+        except OSError as error:
+            if error.errno == errno.EMSGSIZE:
+                error.strerror = "refused by the sending interface"
+            self._failed(probe, error)
+
+    def _talk(self, probe: Probe) -> Talk:
+        probe.talk = Talk(probe)
+        return probe.talk
+
+    def _echo_for(self, probe: Probe) -> Echo:
+        key = (int(probe.family), probe.kind.startswith("mtu_"))
+        if key not in self.echoes:
+            self.echoes[key] = echo = Echo(*key)
+            self.selector.register(echo.socket, selectors.EVENT_READ, echo)
+        return self.echoes[key]
+
+    def _send_echo(self, probe: Probe, echo: Echo) -> None:
+        self.counter = (self.counter + 1) & 0xFFFFFFFF
+        ident, sequence = self.counter >> 16, self.counter & 0xFFFF
+        key = (int(probe.family), ident, sequence)
+        self.pending[key] = (probe, probe.sent_at)
+        probe.keys.append(key)
+        echo.send(echo_request(probe.family, ident, sequence, probe.payload), probe.address)
+
+    # --- receiving -------------------------------------------------------------
+
+    def _arrivals(self, longest: float) -> None:
+        if self.timers:
+            longest = min(longest, max(0.0, self.timers[0][0] - time.monotonic()))
+        for key, _events in self.selector.select(longest):
+            if isinstance(key.data, Echo):
+                self._echoed(key.data)
+            elif key.data.talk and key.data.talk.socket is key.fileobj:
+                self._talked(key.data, key.data.talk)
+
+    def _echoed(self, echo: Echo) -> None:
+        for ident, sequence, payload in echo.replies():
+            probe, sent_at = self.pending.get((echo.family, ident, sequence), (None, 0.0))
+            if probe and probe.result is None and payload == probe.payload:
+                probe.answered(sent_at)
+                self._finish(probe)
+        for found in echo.refusals():
+            key = (echo.family, found.ident, found.sequence)
+            probe, _sent_at = self.pending.get(key, (None, 0.0))
+            if not probe or probe.result or not probe.payload.startswith(found.payload[:56]):
+                continue
+            if key == probe.keys[-1] or found.number == errno.EMSGSIZE:
+                self._failed(probe, OSError(found.number, found.text))
+            else:
+                probe.error = found.text  # of an earlier attempt; this one has its time
+
+    def _talked(self, probe: Probe, talk: Talk) -> None:
+        before = talk.events
+        try:
+            source = talk.step()
+        except OSError as error:
+            self._failed(probe, error)
+            return
+        if source is not None:
+            probe.answered(probe.sent_at, source)
+            self._finish(probe)
+        elif talk.events != before:
+            self.selector.modify(talk.socket, talk.events, probe)
+
+    # --- ending ----------------------------------------------------------------
+
+    def _failed(self, probe: Probe, error: OSError) -> None:
+        """An attempt has failed before its time. Length does not heal; the rest may."""
+        probe.error = error.strerror or str(error)
+        if error.errno == errno.EMSGSIZE and probe.kind.startswith("mtu_"):
+            probe.too_long(probe.error)
+            self._finish(probe)
+            return
+        self._hang_up(probe)
+        self._wake(probe, min(PAUSE, self.timeout))
+
+    def _wake(self, probe: Probe, seconds: float) -> None:
+        self.serial += 1
+        when = time.monotonic() + seconds
+        heapq.heappush(self.timers, (when, self.serial, probe, probe.attempts))
+
+    def _timeouts(self) -> None:
         now = time.monotonic()
-        soonest = min((p.deadline for p in self.flying if p.result is None), default=now)
-        for key, events in self.selector.select(max(0.0, min(soonest - now, 1.0))):
-            probe: Probe = key.data
-            if events & selectors.EVENT_WRITE:
-                self.selector.modify(key.fileobj, selectors.EVENT_READ, probe)
-                self._tracked(probe, probe.writable)
-            elif events & selectors.EVENT_READ:
-                self._tracked(probe, probe.readable)
-        now = time.monotonic()
-        for probe in self.flying:
-            if probe.result is None and probe.deadline <= now:
-                self._forget(probe)
-                if probe.late():
-                    self._start(probe)
-        self.flying = [probe for probe in self.flying if probe.result is None]
+        while self.timers and self.timers[0][0] <= now:
+            _when, _serial, probe, attempt = heapq.heappop(self.timers)
+            if probe.result is not None or attempt != probe.attempts:
+                continue  # it has gone on since
+            self._hang_up(probe)
+            if probe.attempts < self.attempts:
+                self._begin(probe)
+            else:
+                probe.silent()
+                self._finish(probe)
 
-    def _tracked(self, probe: Probe, step: Any) -> None:
-        """A step may close the socket, and a closed socket cannot be unregistered any more."""
-        before = probe.socket
-        number = before.fileno() if before is not None else -1
-        step()
-        if probe.socket is None and number >= 0:
-            self.selector.unregister(number)
+    def _hang_up(self, probe: Probe) -> None:
+        if probe.talk is not None:
+            if probe.talk.socket in self.selector.get_map():
+                self.selector.unregister(probe.talk.socket)
+            probe.talk.socket.close()
+            probe.talk = None
 
-    def _forget(self, probe: Probe) -> None:
-        if probe.socket is not None:
-            self.selector.unregister(probe.socket)
+    def _finish(self, probe: Probe) -> None:
+        self._hang_up(probe)
+        for key in probe.keys:
+            self.pending.pop(key, None)
+        self.flying -= 1
 
 
-def run_probes(
-    targets: List[Dict[str, Any]], attempts: int, timeout: float
-) -> List[Dict[str, Any]]:
-    """Send the targets' probes from the current network namespace; one result each."""
-    base = os.getpid()
-    return Loop().run([Probe(t, base + i, attempts, timeout) for i, t in enumerate(targets)])
+def run_probes(targets: List[Target], attempts: int, timeout: float) -> List[Result]:
+    """Send the targets' probes from the current network namespace; one result each, in order."""
+    _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    reasons = [impossible(target) for target in targets]
+    probes = [None if why else Probe(target) for target, why in zip(targets, reasons)]
+    Loop(attempts, timeout).run([probe for probe in probes if probe])
+    return [
+        (probe.result if probe else None) or unseen(target, str(why))
+        for target, why, probe in zip(targets, reasons, probes)
+    ]

@@ -10,18 +10,22 @@ module: lab
 short_description: Build throw-away nodes on one machine
 version_added: 0.1.0
 description:
-  - Builds every node of an inventory as a set of namespaces (network, mount, UTS, PID, IPC) with its own
-    C(/etc), its own sshd and its own port in an underlay of segments, which a router joins that knows no
-    pod CIDR. An overlay over the machine's own root is the nodes' file system; no image is needed.
+  - Builds every node of an inventory as a set of namespaces (network, mount, UTS, PID, IPC) with
+    its own C(/etc), its own sshd and its own port in an underlay of segments, which a router joins
+    that knows no pod CIDR. An overlay over the machine's own root, or over an unpacked root file
+    system, is the nodes' file system.
   - An outside host behind the router answers probes, so that masquerading can be shown.
+  - A segment's subnet is the /24 (IPv4) or /64 (IPv6) around its nodes' addresses, or wider where
+    they do not fit; its gateway is the last usable address that no node has.
+  - Only what differs is touched. Nodes that run and are wanted as they are stay as they are.
   - Needs root, iproute2, util-linux and an OpenSSH server on the machine.
 options:
   name:
-    description: Name of the lab. Two labs on one machine do not touch each other.
+    description: Name of the lab. Labs of different names or folders do not touch each other.
     type: str
     default: lab
   directory:
-    description: Folder in which the lab keeps its files.
+    description: Folder of the labs; the lab keeps its files in the folder O(name) below it.
     type: path
     required: true
   state:
@@ -30,22 +34,62 @@ options:
     choices: [present, absent]
     default: present
   nodes:
-    description: The nodes, each with V(name), V(segment), V(underlay_addresses), V(underlay_mtu), V(init).
+    description: The nodes.
     type: list
     elements: dict
     default: []
+    suboptions:
+      name:
+        description: Name and host name.
+        type: str
+        required: true
+      segment:
+        description: Layer-2 segment of the underlay.
+        type: str
+        default: default
+      underlay_addresses:
+        description: Addresses in the underlay, at most one per family.
+        type: list
+        elements: str
+        required: true
+      underlay_mtu:
+        description: MTU of the underlay port, in bytes.
+        type: int
+        default: 1500
+      init:
+        description: First process of this node; left out, it is that of O(init).
+        type: str
+        choices: [sshd, systemd]
   init:
-    description: The nodes' first process, where a node does not say it itself.
+    description:
+      - The nodes' first process, where a node does not say it itself.
+      - With V(systemd) a node boots as a real one does.
     type: str
     choices: [sshd, systemd]
     default: sshd
+  rootfs:
+    description: Root file system below the nodes' own layer. The nodes never write to it.
+    type: path
+    default: /
+  hidden:
+    description: Paths of the machine that nodes over its own root must not see, beside the usual.
+    type: list
+    elements: path
+    default: []
+  reserved_cidrs:
+    description: Networks that the outside host must not use, such as those of pods.
+    type: list
+    elements: str
+    default: []
   restart:
     description: Names of nodes that are started anew, as after a power cut; their files stay.
     type: list
     elements: str
     default: []
   probe_server:
-    description: Path of the program that answers probes on the outside host.
+    description:
+      - Path of the program that answers probes on the outside host.
+      - Required with O(state=present).
     type: path
   probe_port:
     description: Its port, UDP and TCP.
@@ -56,11 +100,11 @@ attributes:
     description: Can run in check mode and say what would change, without changing it.
     support: full
   diff_mode:
-    description: Says in detail what changes.
-    support: none
+    description: Says what is started, stopped and built; not how files change.
+    support: partial
   idempotent:
-    description: A second run with the same input changes nothing.
-    support: full
+    description: A second run with the same input changes nothing; O(restart) always restarts.
+    support: partial
 author:
   - podnet developers (@podnet)
 """
@@ -69,23 +113,62 @@ EXAMPLES = r"""
 - name: Build two nodes
   podnet.fabric.lab:
     directory: /tmp/labs
+    probe_server: /usr/local/libexec/probe_server.py
     nodes:
       - name: node-1
         segment: rack-a
         underlay_addresses: [192.0.2.11]
       - name: node-2
         segment: rack-b
-        underlay_addresses: [198.51.100.11]
+        underlay_addresses: [198.51.100.11, "2001:db8:b::11"]
+        init: systemd
+
+- name: Take them down
+  podnet.fabric.lab:
+    directory: /tmp/labs
+    state: absent
 """
 
 RETURN = r"""
+changes:
+  description: What was done, or would be in check mode, one line each.
+  type: list
+  elements: str
+  returned: success
 ssh_config:
   description: OpenSSH client configuration that reaches every node by its name.
   type: str
   returned: when the lab is present
 nodes:
-  description: Per node its management address and its network namespace.
+  description: Per node how to reach it.
   type: dict
+  returned: when the lab is present
+  contains:
+    address:
+      description: Management address, on which sshd listens.
+      type: str
+    port:
+      description: Port of sshd.
+      type: int
+    key:
+      description: Path of the private key for root.
+      type: str
+    netns:
+      description: Name of the network namespace, for C(ip netns).
+      type: str
+    netns_path:
+      description: Path of the network namespace.
+      type: str
+    pid:
+      description: The node's process 1, by its number on the machine; null when it does not run.
+      type: int
+router:
+  description: Path of the router's network namespace.
+  type: str
+  returned: when the lab is present
+outside_netns:
+  description: Path of the outside host's network namespace.
+  type: str
   returned: when the lab is present
 outside:
   description: Addresses of the outside host.
@@ -102,12 +185,27 @@ from ansible.module_utils.basic import AnsibleModule
 from ..module_utils.lab.runtime import Lab
 from ..module_utils.lab.topology import LabError, derive
 
+INIT = {"type": "str", "choices": ["sshd", "systemd"]}
 SPEC = {
     "name": {"type": "str", "default": "lab"},
     "directory": {"type": "path", "required": True},
     "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
-    "nodes": {"type": "list", "elements": "dict", "default": []},
-    "init": {"type": "str", "choices": ["sshd", "systemd"], "default": "sshd"},
+    "nodes": {
+        "type": "list",
+        "elements": "dict",
+        "default": [],
+        "options": {
+            "name": {"type": "str", "required": True},
+            "segment": {"type": "str", "default": "default"},
+            "underlay_addresses": {"type": "list", "elements": "str", "required": True},
+            "underlay_mtu": {"type": "int", "default": 1500},
+            "init": dict(INIT),
+        },
+    },
+    "init": {**INIT, "default": "sshd"},
+    "rootfs": {"type": "path", "default": "/"},
+    "hidden": {"type": "list", "elements": "path", "default": []},
+    "reserved_cidrs": {"type": "list", "elements": "str", "default": []},
     "restart": {"type": "list", "elements": "str", "default": []},
     "probe_server": {"type": "path"},
     "probe_port": {"type": "int", "default": 7717},
@@ -115,22 +213,19 @@ SPEC = {
 
 
 def present(module: AnsibleModule, lab: Lab) -> Dict[str, Any]:
-    topology = derive(module.params["nodes"], module.params["init"])
+    params = module.params
+    topology = derive(params["nodes"], params["init"], params["reserved_cidrs"])
+    todo = (lab.changes if module.check_mode else lab.up)(topology, params["restart"])
+    said = todo.lines()
+    result = {"changed": bool(todo), "changes": said, "diff": {"prepared": _lines(said)}}
     if module.check_mode:
-        todo = lab.changes(topology, module.params["restart"])
-        return {"changed": bool(todo["stop"] or todo["start"])}
-    changed = lab.up(topology, module.params["restart"])
-    state = lab.state()
-    nodes = {
-        name: {"address": lab.address(state, name), "netns": lab.netns(str(entry["index"]))}
-        for name, entry in state["nodes"].items()
-    }
+        return result
+    segments = f"{len(topology.segments)} segment{'s' if len(topology.segments) != 1 else ''}"
     return {
-        "changed": changed,
-        "ssh_config": os.path.join(lab.root, "ssh_config"),
-        "nodes": nodes,
+        **result,
+        **lab.facts(),
         "outside": [cidr.split("/")[0] for cidr in topology.outside],
-        "podnet_summary": f"{len(nodes)} nodes in {len(topology.segments)} segments",
+        "podnet_summary": f"{len(topology.nodes)} nodes in {segments}",
     }
 
 
@@ -138,17 +233,27 @@ def absent(module: AnsibleModule, lab: Lab) -> Dict[str, Any]:
     there = lab.exists()
     if there and not module.check_mode:
         lab.down()
-    return {"changed": there}
+    said = ["remove the lab"] if there else []
+    return {"changed": there, "changes": said, "diff": {"prepared": _lines(said)}}
+
+
+def _lines(said: Any) -> str:
+    return "".join(f"{line}\n" for line in said)
 
 
 def main() -> None:
-    module = AnsibleModule(argument_spec=SPEC, supports_check_mode=True)
+    module = AnsibleModule(
+        argument_spec=SPEC,
+        supports_check_mode=True,
+        required_if=[("state", "present", ["probe_server"])],
+    )
     if os.geteuid():
         module.fail_json(msg="lab: namespaces need root; run the playbook as root or with sudo")
-    params = module.params
+    p = module.params
     try:
-        lab = Lab(params["directory"], params["name"], params["probe_server"] or "", params["probe_port"])
-        result = present(module, lab) if params["state"] == "present" else absent(module, lab)
+        server = (p["probe_server"] or "", p["probe_port"])
+        lab = Lab(p["directory"], p["name"], *server, p["rootfs"], p["hidden"])
+        result = present(module, lab) if p["state"] == "present" else absent(module, lab)
     except LabError as error:
         module.fail_json(msg=str(error))
     module.exit_json(**result)

@@ -10,10 +10,14 @@ module: reachability
 short_description: Start probe pods, send probes from inside them, and collect what they observe
 version_added: 0.1.0
 description:
-  - With O(state=started) two real pods are made through the node's CNI configuration. One app container
-    answers probes, another one is killed and started again to see whether the pod keeps its address.
-  - With O(state=probed) one process per network namespace sends all probes of the node.
-  - The module reports raw observations and judges nothing; the action P(podnet.fabric.verify#module) does.
+  - With O(state=started) two real pods are made through the node's CNI configuration. One app
+    container answers probes, another one is killed and started again to see whether the pod keeps
+    its address.
+  - With O(state=probed) one process per network namespace sends all probes of the node. An answer
+    must carry the payload that was sent. A probe that is lost is sent again, and the result says
+    so.
+  - The module reports raw observations and judges nothing; the action
+    P(podnet.fabric.verify#module) does.
 options:
   state:
     description: What to do.
@@ -71,6 +75,15 @@ options:
       size:
         description: Length of the IP packet in bytes, for V(mtu_pass) and V(mtu_exceed).
         type: int
+  pods:
+    description: Names of the two probe pods, V(a) and V(b).
+    type: list
+    elements: str
+    default: [podnet-verify-a, podnet-verify-b]
+  restart_check:
+    description: Whether an app container is killed and started again, to see what the pod keeps.
+    type: bool
+    default: true
   attempts:
     description: How often a probe is sent before it counts as lost.
     type: int
@@ -100,36 +113,87 @@ EXAMPLES = r"""
   podnet.fabric.reachability:
     state: started
     node: "{{ inventory_hostname }}"
+
+- name: Send a full-sized packet from inside the first one
+  podnet.fabric.reachability:
+    state: probed
+    node: "{{ inventory_hostname }}"
+    targets:
+      - {id: mtu-to-worker-2, from: a, kind: mtu_pass, address: 10.64.2.5, size: 1450}
+
+- name: Remove the probe pods
+  podnet.fabric.reachability:
+    state: absent
+    node: "{{ inventory_hostname }}"
 """
 
 RETURN = r"""
 observation:
-  description: The probe pods as seen from inside, the restart of a container, and errors.
+  description: The probe pods as seen from inside.
   type: dict
   returned: with O(state=started)
+  contains:
+    node:
+      description: The node's name as given.
+      type: str
+    pods:
+      description: Per pod its name, addresses, MAC, MTU, and per container its process, the inode
+        of its network namespace, and the interfaces that are seen from inside.
+      type: list
+      elements: dict
+    restart:
+      description: The container that was killed, with its process and the pod's MAC and addresses
+        as seen from inside it before, and from inside the new one after.
+      type: dict
+    errors:
+      description: What went wrong, in the words of who said it.
+      type: list
+      elements: str
 probes:
-  description: One entry per target; whether the answer came, the source that the far side saw, the round trip in
-    microseconds, the number of attempts, and whether the probe could be made at all.
+  description: One entry per target, in the same order.
   type: list
   elements: dict
   returned: with O(state=probed)
+  contains:
+    id:
+      description: The target's.
+      type: str
+    ok:
+      description: Whether the payload came back; with V(mtu_exceed), whether it did not.
+      type: bool
+    source_seen:
+      description: The address that the far side saw, for TCP and UDP.
+      type: str
+    rtt_us:
+      description: Microseconds from the sending of the attempt that was answered.
+      type: int
+    attempts:
+      description: How often it was sent.
+      type: int
+    error:
+      description: Why it failed; with V(mtu_exceed), who refused the packet.
+      type: str
+    looked:
+      description: False when the probe could not be made at all, which says nothing about the
+        network.
+      type: bool
 """
 
-import ctypes
 import inspect
-import json
 import os
 import shutil
+import signal
+import sys
+import time
 from typing import Any, Dict, List, Optional
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils import cni, machine, probe_server, probes
-from ..module_utils.pods import Pod
+from ..module_utils import cni, machine, places, probe_server
+from ..module_utils.pods import Pod, by_family
 
-PODS = {"a": "podnet-verify-a", "b": "podnet-verify-b"}
 FOLDER = "/run/podnet/verify"
-CLONE_NEWNET = 0x40000000
+LISTEN_SECONDS = 10.0
 TARGET = {
     "id": {"type": "str", "required": True},
     "from": {"type": "str", "choices": ["a", "b", "node"], "required": True},
@@ -150,140 +214,150 @@ SPEC = {
     "port": {"type": "int", "default": 7717},
     "ttl": {"type": "int", "default": 900},
     "targets": {"type": "list", "elements": "dict", "default": [], "options": TARGET},
+    "pods": {
+        "type": "list",
+        "elements": "str",
+        "default": ["podnet-verify-a", "podnet-verify-b"],
+    },
+    "restart_check": {"type": "bool", "default": True},
     "attempts": {"type": "int", "default": 3},
     "timeout_ms": {"type": "int", "default": 1000},
 }
+FAULTS = (cni.CniError, OSError)
+# What the contract with the judge has; the pod module tells more.
+CONTAINER_KEYS = ("name", "pid", "netns", "interfaces")
+POD_KEYS = ("name", "addresses", "mtu", "mac")
 
 
-def remove() -> List[str]:
-    """Take the probe pods away; returns what could not be removed."""
-    errors = []
-    for name in PODS.values():
-        pod = Pod(name)
+def pods_of(params: Dict[str, Any]) -> List[Pod]:
+    return [Pod(name, params["bin_dirs"]) for name in params["pods"]]
+
+
+def absent(params: Dict[str, Any]) -> Dict[str, Any]:
+    """Take the probe pods away."""
+    changed, errors = os.path.isdir(FOLDER), []
+    for pod in pods_of(params):
         try:
             with pod.locked():
-                pod.remove()
-        except (cni.CniError, OSError) as error:
-            errors.append(f"{name}: {error}")
+                changed = pod.remove() or changed
+        except FAULTS as error:
+            errors.append(f"{pod.name}: {error}")
     shutil.rmtree(FOLDER, ignore_errors=True)
-    return errors
+    return {"changed": changed, "errors": errors}
 
 
 def started(params: Dict[str, Any]) -> Dict[str, Any]:
     """Make the probe pods and look at them from inside."""
-    errors = remove()
+    errors = absent(params)["errors"]
     os.makedirs(FOLDER, exist_ok=True)
     program = os.path.join(FOLDER, "probe_server.py")
     with open(program, "w", encoding="utf-8") as stream:
         stream.write(inspect.getsource(probe_server))
-    pods = []
-    restart: Optional[Dict[str, Any]] = None
-    for name in PODS.values():
-        pod = Pod(name)
+    made, restart = [], None
+    for pod in pods_of(params):
         try:
             with pod.locked():
                 record = create(pod, params, program)
-                if restart is None:
+                made.append(pod)
+                await_server(record, params["port"])
+                if params["restart_check"] and restart is None:
                     restart = restart_container(pod, record)
-                pods.append(pod.facts(record))
-        except (cni.CniError, OSError) as error:
-            errors.append(f"{name}: {error}")
-    observation = {"node": params["node"], "pods": pods, "restart": restart, "errors": errors}
+        except FAULTS as error:
+            errors.append(f"{pod.name}: {error}")
+    observation = {
+        "node": params["node"],
+        "pods": [found for found in (look(pod, errors) for pod in made) if found],
+        "restart": restart,
+        "errors": errors,
+    }
     return {"changed": True, "observation": observation}
 
 
 def create(pod: Pod, params: Dict[str, Any], program: str) -> Dict[str, Any]:
-    wanted = {"ifname": "eth0", "bin_dirs": params["bin_dirs"], "capabilities": {}}
+    wanted = {"ifname": "eth0", "capabilities": {}, "namespace": None}
     record = pod.create(wanted, cni.read_conflist(params["conflist"]))
-    server = ["python3", program, "--port", str(params["port"]), "--ttl", str(params["ttl"])]
-    for name, command in (("server", server), ("sleeper", ["sleep", str(params["ttl"])])):
+    python, ttl = sys.executable or "python3", str(params["ttl"])
+    server = [python, program, "--port", str(params["port"]), "--ttl", ttl]
+    for name, command in (("server", server), ("sleeper", ["sleep", ttl])):
         pod.start_container(record, {"name": name, "command": command, "env": {}, "workdir": "/"})
     return record
+
+
+def look(pod: Pod, errors: List[str]) -> Optional[Dict[str, Any]]:
+    """The pod as the observation has it."""
+    record = pod.record()
+    if record is None:
+        return None
+    try:
+        facts = pod.facts(record)
+    except FAULTS as error:
+        errors.append(f"{pod.name}: {error}")
+        return None
+    containers = [{key: item[key] for key in CONTAINER_KEYS} for item in facts["containers"]]
+    return {**{key: facts[key] for key in POD_KEYS}, "containers": containers}
+
+
+def await_server(record: Dict[str, Any], port: int) -> None:
+    """Wait until the server listens: probes of other nodes may come at once. Raises OSError."""
+    server = record["containers"]["server"]
+    end = time.monotonic() + LISTEN_SECONDS
+    while not listens(server["pid"], port):
+        if not machine.alive(server):
+            raise OSError("container server has ended; see its log in the pod's folder")
+        if time.monotonic() > end:
+            raise OSError(f"container server does not listen on port {port}")
+        time.sleep(0.02)
+
+
+def listens(pid: int, port: int) -> bool:
+    """Whether the last socket that the server opens is there (proc_net(5)); a kernel without IPv6
+    has no udp6."""
+    for name in ("udp6", "udp"):
+        try:
+            with open(f"/proc/{pid}/net/{name}", encoding="ascii") as stream:
+                return any(f":{port:04X} " in line for line in stream)
+        except OSError:
+            continue
+    return False
 
 
 def restart_container(pod: Pod, record: Dict[str, Any]) -> Dict[str, Any]:
     """Kill an app container, start it again, and look from inside it before and after."""
 
-    def look() -> Dict[str, Any]:
+    def seen() -> Dict[str, Any]:
         pid = record["containers"]["sleeper"]["pid"]
         interface = (pod.interfaces(pid) or [{}])[0]
-        return {
-            "pid": pid,
-            "mac": interface.get("mac", ""),
-            "addresses": {
-                "ipv6" if ":" in cidr else "ipv4": cidr.split("/")[0]
-                for cidr in interface.get("addresses", [])
-            },
-        }
+        addresses = by_family(interface.get("addresses", []))
+        return {"pid": pid, "mac": interface.get("mac", ""), "addresses": addresses}
 
-    before = look()
-    machine.kill_marked("PODNET_CONTAINER", f"{record['id']}/sleeper")
+    before = seen()
+    os.kill(before["pid"], signal.SIGKILL)
     pod.start_container(record, record["containers"]["sleeper"]["definition"])
-    return {"container": "sleeper", "before": before, "after": look()}
+    return {"container": "sleeper", "before": before, "after": seen()}
 
 
 def probed(params: Dict[str, Any]) -> Dict[str, Any]:
     """Send all probes, one process per place they are sent from, all at the same time."""
-    running = []
-    for place in ("a", "b", "node"):
-        targets = [target for target in params["targets"] if target["from"] == place]
-        if targets:
-            running.append((targets, *fork(place, targets, params)))
-    results: List[Dict[str, Any]] = []
-    for targets, child, reader in running:
-        with os.fdopen(reader, "rb") as stream:
-            answer = stream.read()
-        os.waitpid(child, 0)
-        results += json.loads(answer) if answer else unseen(targets, "the prober ended early")
-    return {"changed": False, "probes": results}
-
-
-def unseen(targets: List[Dict[str, Any]], why: str) -> List[Dict[str, Any]]:
-    empty = {"ok": False, "source_seen": None, "rtt_us": None, "attempts": 0, "looked": False}
-    return [{"id": target["id"], "error": why, **empty} for target in targets]
-
-
-def fork(place: str, targets: List[Dict[str, Any]], params: Dict[str, Any]) -> Any:
-    """A child in the place's network namespace; returns its number and the answer's pipe."""
-    reader, writer = os.pipe()
-    child = os.fork()
-    if child:
-        os.close(writer)
-        return child, reader
-    try:
-        os.close(reader)
-        try:
-            if place != "node":
-                enter(Pod(PODS[place]).netns)
-            results = probes.run_probes(targets, params["attempts"], params["timeout_ms"] / 1000)
-        except OSError as error:
-            results = unseen(targets, f"{place}: {error}")
-        with os.fdopen(writer, "wb") as stream:
-            stream.write(json.dumps(results).encode())
-    finally:
-        os._exit(0)
-
-
-def enter(path: str) -> None:
-    """Join a network namespace (setns(2); the os module has it since Python 3.12 only)."""
-    handle = os.open(path, os.O_RDONLY)
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.setns(handle, CLONE_NEWNET):
-        code = ctypes.get_errno()
-        raise OSError(code, f"{path}: {os.strerror(code)}")
-    os.close(handle)
+    first, second = pods_of(params)
+    where: places.Places = {"a": first.netns, "b": second.netns, "node": None}
+    seconds = params["timeout_ms"] / 1000
+    found = places.run_everywhere(params["targets"], where, params["attempts"], seconds)
+    return {"changed": False, "probes": found}
 
 
 def main() -> None:
     module = AnsibleModule(argument_spec=SPEC)
-    if module.params["state"] == "started":
-        module.exit_json(**started(module.params))
-    if module.params["state"] == "probed":
-        module.exit_json(**probed(module.params))
-    errors = remove()
+    params = module.params
+    if len(set(params["pods"])) != 2:
+        module.fail_json(msg=f"pods: expected two different names, found {params['pods']}")
+    try:
+        result = {"started": started, "probed": probed, "absent": absent}[params["state"]](params)
+    except FAULTS as error:
+        module.fail_json(msg=f"{params['node']}: {error}")
+    errors = result.pop("errors", [])
     if errors:
         module.fail_json(msg="probe pods cannot be removed:\n" + "\n".join(errors))
-    module.exit_json(changed=True)
+    module.exit_json(**result)
 
 
 if __name__ == "__main__":

@@ -11,10 +11,10 @@ short_description: Prove from inside real pods that the pod network holds
 version_added: 0.1.0
 description:
   - Stage V(begin) runs once; it forgets earlier observations and notes what is asked for.
-  - Stage V(start) starts two probe pods on a node, V(probe) sends the node's probes from inside them, and
-    V(stop) removes them. What a node reported is saved below C(.podnet/observed/).
-  - Stage V(judge) runs once; it compares what was observed with the plan, saves the results, and fails
-    unless every promise was looked at and holds.
+  - Stage V(start) starts two probe pods on a node, V(probe) sends the node's probes from inside
+    them, and V(stop) removes them. What a node reported is saved below C(.podnet/observed/).
+  - Stage V(judge) runs once; it compares what was observed with the plan, saves the results, and
+    fails unless every promise was looked at and holds.
   - A node that cannot be reached does not fail these stages; it is an error in the results.
 options:
   stage:
@@ -78,8 +78,8 @@ EXAMPLES = r"""
 
 RETURN = r"""
 verdict:
-  description: V(pass); V(fail) when a promise is broken; V(unknown) when none is known to be broken and not
-    all could be looked at.
+  description: V(pass); V(fail) when a promise is broken; V(unknown) when none is known to be broken
+    and not all could be looked at.
   type: str
   returned: stage judge
 summary:

@@ -3,7 +3,7 @@
 
 add     new objects; nothing in use is altered
 switch  objects in use get their new value, in place
-remove  owned − wanted
+remove  owned - wanted
 
 Each phase is a barrier over the whole fleet: no node switches before every node has added.
 """
@@ -98,7 +98,10 @@ def diff(want: Wanted, have: State) -> ChangeSet:
         phases["add"] += _sysctl(Sysctl(path, value), have.sysctls.get(path))
     for item in want.objects:
         if isinstance(item, Sysctl):
-            phases["add"] += _sysctl(item, have.sysctls.get(item.path))
+            # A device that is made anew in the second phase has its settings after that.
+            late = any(f"/conf/{name}/" in item.path for name in lost)
+            found = None if late else have.sysctls.get(item.path)
+            phases["switch" if late else "add"] += _sysctl(item, found)
             continue
         for phase, change in _object(item, present.get(item.key), have, lost):
             phases[phase].append(change)
@@ -135,7 +138,8 @@ def _changeable(old: Link, new: Link) -> bool:
     if old.vxlan is None or new.vxlan is None:
         return old.vxlan == new.vxlan
     same_family = (":" in old.vxlan.local) == (":" in new.vxlan.local)
-    return same_family and replace(old.vxlan, local="") == replace(new.vxlan, local="")
+    fixed = replace(old.vxlan, local="", learning=False)
+    return same_family and fixed == replace(new.vxlan, local="", learning=False)
 
 
 def _present(have: State, lost: frozenset[str]) -> dict[tuple[str, ...], KernelObject]:
@@ -153,13 +157,14 @@ def _object(
     want: KernelObject, have: KernelObject | None, state: State, lost: frozenset[str]
 ) -> Iterator[tuple[str, Change]]:
     """Changes for one kernel object other than a setting."""
-    if _same(want, have):
+    if isinstance(want, Sysctl) or _same(want, have):
         return
     if isinstance(want, Link):
         yield from _link(want, have if isinstance(have, Link) else None, state, lost)
     elif have is None:
+        phase = "switch" if want.dev in lost else "add"
         for do, undo in zip(want.add(), want.delete(), strict=True):
-            yield "add", Change(do, undo, "missing")
+            yield phase, Change(do, undo, "missing")
     else:
         for do, undo in zip(want.add(), have.add(), strict=True):
             yield "switch", Change(do, undo, f"was: {undo.args}")
@@ -201,14 +206,15 @@ def _link(
     if want.vxlan and have.vxlan and want.vxlan != have.vxlan:
         yield (
             "switch",
-            Change(_relocate(want), _relocate(have), f"was {have.vxlan.local}"),
+            Change(_relocate(want), _relocate(have), f"was {have.vxlan}"),
         )
 
 
 def _relocate(link: Link) -> Command:
     assert link.vxlan
-    args = f"link set dev {link.name} type vxlan id {link.vxlan.vni} local {link.vxlan.local}"
-    return Command("ip", args)
+    learning = "learning" if link.vxlan.learning else "nolearning"
+    kind = f"type vxlan id {link.vxlan.vni} local {link.vxlan.local} {learning}"
+    return Command("ip", f"link set dev {link.name} {kind}")
 
 
 def _delete_link(link: Link, why: str) -> Iterator[Change]:
@@ -242,7 +248,8 @@ def needed_on_foreign_interfaces(objects: Iterable[KernelObject], have: State) -
     settings = {item.path for item in objects if isinstance(item, Sysctl)}
     has4 = "net/ipv4/ip_forward" in settings
     has6 = "net/ipv6/conf/all/forwarding" in settings
-    needed: dict[str, str] = dict(have.held)
+    # What cannot be read belongs to an interface that is gone.
+    needed = {path: value for path, value in have.held.items() if path in have.sysctls}
     strict_all = have.sysctls.get("net/ipv4/conf/all/rp_filter") == "1"
     devices = list(dict.fromkeys(interface.dev for interface in have.underlay))
     for dev in devices if has4 else ():
@@ -281,7 +288,7 @@ def _files(want: Wanted, have: State) -> Iterator[tuple[str, Change]]:
 
 
 def _removals(want: Wanted, have: State, lost: frozenset[str]) -> list[Change]:
-    """Owned − wanted. Everything in have.routes, neighbours, fdb and links is owned; of the
+    """Owned - wanted. Everything in have.routes, neighbours, fdb and links is owned; of the
     addresses only those that a generation recorded."""
     wanted = {item.key for item in want.objects}
     exact = set(want.objects)

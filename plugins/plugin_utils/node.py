@@ -48,7 +48,6 @@ class NodeFiles:
 def script_to_read(fabric: Fabric, plan: NodePlan) -> str:
     """The shell text that prints this node's state."""
     return read_script(
-        bridge=fabric.bridge,
         addresses=[item.cidr for item in plan.addresses],
         underlay=plan.node.underlay_addresses,
         sysctls=[item.path for item in plan.sysctls],
@@ -63,7 +62,7 @@ def script_to_read(fabric: Fabric, plan: NodePlan) -> str:
 def read(fabric: Fabric, plan: NodePlan, output: str) -> State:
     """The state that the script printed."""
     wanted = frozenset(item.dst for item in plan.objects if isinstance(item, Route))
-    return parse(output, fabric.bridge, wanted)
+    return parse(output, wanted)
 
 
 def conflist_path(fabric: Fabric) -> str:
@@ -76,9 +75,10 @@ def changes_for(
     files: NodeFiles,
     have: State,
     generations: int,
+    ident: str,
 ) -> tuple[ChangeSet, str]:
     """The node's changes, and the shell text that stages them; ``generations`` is how many
-    stay on the node."""
+    stay on the node, ``ident`` names the transaction."""
     own = _own_files(fabric, plan, files, have)
     wanted = Wanted(
         objects=plan.objects,
@@ -96,7 +96,7 @@ def changes_for(
     if changes.stale_program:
         staged["files/podnet-node"] = files.program
     new = number if changes.stale_generation else None
-    return changes, stage_script(Staged(staged, new, generations), changes)
+    return changes, stage_script(Staged(staged, new, generations, ident), changes)
 
 
 def _own_files(
@@ -114,7 +114,7 @@ def _own_files(
     if have.has_systemd:
         own[UNIT] = ("files/podnet.service", files.unit, "0644")
     held = needed_on_foreign_interfaces(plan.objects, have)
-    if held:
+    if held or UNDERLAY_SYSCTL in have.files:
         text = "# podnet: settings of interfaces that are not podnet's; set first at boot.\n"
         text += "".join(f"{path} = {value}\n" for path, value in sorted(held.items()))
         own[UNDERLAY_SYSCTL] = ("files/underlay.sysctl", text, "0644")

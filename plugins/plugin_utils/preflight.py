@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from .conflist import plugins_of
 from .intent.model import Fabric
 from .intent.problems import Problem
+from .kernel.objects import ROUTE_METRIC
 from .kernel.state import State
 from .plan import NodePlan
 
@@ -21,8 +22,10 @@ def preflight(fabric: Fabric, plan: NodePlan, have: State) -> list[Problem]:
     """Everything on one node that must be mended first."""
     return [
         *_tools(plan, have),
+        *_other_run(plan, have),
         *_underlay(plan, have),
         *_names(plan, have),
+        *_routes(plan, have),
         *_cni(fabric, have),
     ]
 
@@ -41,6 +44,31 @@ def _tools(plan: NodePlan, have: State) -> Iterator[Problem]:
             "no " + ", ".join(have.missing_tools),
             "install the packages iproute2 and nftables",
         )
+
+
+def _other_run(plan: NodePlan, have: State) -> Iterator[Problem]:
+    if have.pending == "waiting":
+        yield Problem(
+            f"{plan.node.name}: /etc/podnet/txn",
+            "another run is changing this node or waits for its confirmation",
+            "no run but this one",
+            "a transaction whose timer still runs",
+            "wait until it has ended, or end it: podnet-node rollback",
+        )
+
+
+def _routes(plan: NodePlan, have: State) -> Iterator[Problem]:
+    """The kernel knows a route by destination and metric, whoever made it: one with podnet's
+    metric would be replaced."""
+    for route in have.foreign_routes:
+        if route.metric == ROUTE_METRIC:
+            yield Problem(
+                f"{plan.node.name}: route {route.dst}",
+                "a route with podnet's metric is not podnet's",
+                f"metric {ROUTE_METRIC} for podnet's own routes only",
+                route.text,
+                "remove the route, or give it another metric",
+            )
 
 
 def _underlay(plan: NodePlan, have: State) -> Iterator[Problem]:
@@ -75,6 +103,16 @@ def _underlay(plan: NodePlan, have: State) -> Iterator[Problem]:
 
 
 def _names(plan: NodePlan, have: State) -> Iterator[Problem]:
+    wanted = {link.name for link in plan.links}
+    for old in have.links:
+        if old.vxlan is None and old.name not in wanted and old.name in have.busy:
+            yield Problem(
+                f"{plan.node.name}: podnet_bridge",
+                "pods are attached to the bridge of the old name",
+                f"{old.name}, or no pod on the node",
+                ", ".join(sorted(wanted)),
+                f"keep {old.name}, or remove the node's pods first",
+            )
     for link in plan.links:
         if link.name in have.foreign_links:
             yield Problem(

@@ -27,6 +27,7 @@ def settle(
     name: str,
     have: State,
     generations: int,
+    ident: str,
     retiring: Retiring = NOTHING_RETIRING,
 ) -> dict[str, Any]:
     """One node's change set, as plain data.
@@ -41,7 +42,7 @@ def settle(
         unit=role_file("converge", "files", "podnet.service"),
         protocols=role_file("converge", "files", "rt_protos.conf"),
     )
-    changes, staged = node_room.changes_for(fabric, plan, files, have, generations)
+    changes, staged = node_room.changes_for(fabric, plan, files, have, generations, ident)
     lines = {phase: shown(changes.phase(phase)) for phase in PHASES}
     if changes.stale_generation:
         lines[changes.phases[0]].append(
@@ -50,6 +51,7 @@ def settle(
     if changes.stale_program:
         lines[changes.phases[0]].append("install podnet-node in /usr/local/sbin")
     return {
+        "ident": ident,
         "phases": list(changes.phases),
         "staged": staged,
         "shown": lines,
@@ -74,7 +76,9 @@ def settle_fleet(fabric: Fabric, runs: dict[str, Any]) -> tuple[list[Problem], l
     retiring = fleet.retiring(held, silent)
     if retiring:
         for name, run in runs.items():
-            run.update(settle(fabric, name, states[name], run["generations"], retiring))
+            run.update(
+                settle(fabric, name, states[name], run["generations"], run["ident"], retiring)
+            )
     notes = _notes(held)
     for owner, cidrs in silent.items():
         notes += [f"{owner}: {cidr} stays, because {owner} was not asked" for cidr in cidrs]

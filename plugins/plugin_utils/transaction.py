@@ -29,11 +29,13 @@ class Staged:
         files: path in the transaction's folder → content.
         number: of the new generation; None when the definitions on the node stay.
         kept: how many generations to keep.
+        ident: names the transaction, so that two runs cannot mix.
     """
 
     files: Mapping[str, str]
     number: int | None
     kept: int
+    ident: str
 
 
 def stage_script(staged: Staged, changes: ChangeSet) -> str:
@@ -58,7 +60,7 @@ def stage_script(staged: Staged, changes: ChangeSet) -> str:
         f'  cp "$stage/files/podnet-node" {program}.new; chmod 755 {program}.new\n'
         f"  mv -f {program}.new {program}\n"
         f"fi\n"
-        f'{program} begin "$stage" "${{PODNET_WINDOW:-0}}"\n'
+        f'{program} begin "$stage" {staged.ident} "${{PODNET_WINDOW:-0}}"\n'
     )
     return "".join(parts)
 
@@ -68,9 +70,10 @@ def window_script(seconds: int) -> str:
     return f"PODNET_WINDOW={seconds}\n"
 
 
-def phase_script(phase: str, commit: bool) -> str:
+def phase_script(ident: str, phase: str, commit: bool) -> str:
     """Text that runs one phase, and commits where nothing is to be waited for."""
-    return f"{PROGRAM} apply {phase}{f' && {PROGRAM} commit' if commit else ''}\n"
+    end = f" && {PROGRAM} commit {ident}" if commit else ""
+    return f"{PROGRAM} apply {ident} {phase}{end}\n"
 
 
 def _lines(commands: Iterable[object]) -> str:
@@ -84,9 +87,14 @@ def _here(name: str, content: str) -> str:
     return f"cat > \"$stage/{name}\" <<'{delimiter}'\n{body}{delimiter}\n"
 
 
-def end_script(verb: str) -> str:
+def end_script(ident: str, verb: str) -> str:
     """Text that ends a transaction that waits: ``commit`` or ``rollback``."""
-    return f"[ ! -d /etc/podnet/txn ] && [ {verb} = rollback ] || {PROGRAM} {verb}\n"
+    return f"{PROGRAM} {verb} {ident}\n"
+
+
+def clear_script() -> str:
+    """Text that takes back what a run left that did not come to its end."""
+    return f"{PROGRAM} rollback\n"
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,9 @@ from ansible_collections.podnet.fabric.plugins.plugin_utils import (
 )
 from ansible_collections.podnet.fabric.plugins.plugin_utils.changes import ChangeSet
 from ansible_collections.podnet.fabric.plugins.plugin_utils.intent.model import Fabric
+from ansible_collections.podnet.fabric.plugins.plugin_utils.intent.problems import Problem
 from ansible_collections.podnet.fabric.plugins.plugin_utils.plan import compile_fleet, plan_node
+from ansible_collections.podnet.fabric.plugins.plugin_utils.preflight import preflight
 from netnode import NetNode
 
 TEMPLATES = workspace.templates()
@@ -108,13 +110,23 @@ class Bench(NetNode):
         self.sh(UNDERLAY)
         return self
 
-    def look(self, fabric: Fabric, name: str = "node-1") -> tuple[ChangeSet, str]:
-        """Read and compare; what `--check` does."""
+    def look(
+        self, fabric: Fabric, name: str = "node-1", ident: str = "run1"
+    ) -> tuple[ChangeSet, str]:
+        """Read and compare, as the action does: what an earlier run left goes first."""
+        plan = plan_node(fabric, name)
+        have = node.read(fabric, plan, self.run(node.script_to_read(fabric, plan)).stdout)
+        if have.pending == "dead":
+            self.run(transaction.clear_script())
+            have = node.read(fabric, plan, self.run(node.script_to_read(fabric, plan)).stdout)
+        files = node.NodeFiles(rendered(fabric, name), PROGRAM, UNIT, PROTOCOLS)
+        return node.changes_for(fabric, plan, files, have, 3, ident)
+
+    def refusals(self, fabric: Fabric, name: str = "node-1") -> list[Problem]:
+        """What must be mended on the node before anything is changed."""
         plan = plan_node(fabric, name)
         answer = self.run(node.script_to_read(fabric, plan))
-        have = node.read(fabric, plan, answer.stdout)
-        files = node.NodeFiles(rendered(fabric, name), PROGRAM, UNIT, PROTOCOLS)
-        return node.changes_for(fabric, plan, files, have, 3)
+        return preflight(fabric, plan, node.read(fabric, plan, answer.stdout))
 
     def converge(self, fabric: Fabric, name: str = "node-1") -> Run:
         changes, staged = self.look(fabric, name)
@@ -129,7 +141,7 @@ class Bench(NetNode):
         phases = changes.phases
         for index, phase in enumerate(phases):
             text = prefix + (staged + prelude if index == 0 else "")
-            answer = self.run(text + transaction.phase_script(phase, phase == phases[-1]))
+            answer = self.run(text + transaction.phase_script("run1", phase, phase == phases[-1]))
             run.outcome = transaction.outcome(answer.stdout)
             run.errors = answer.stderr
             if answer.returncode:

@@ -109,7 +109,6 @@ def test_restore_brings_everything_back_twice(bench: Bench) -> None:
     assert bench.settled(fleet()).commands == []
 
 
-@pytest.mark.xfail(strict=True, reason="core: bridge.batch comes before disable_ipv6=0")
 def test_restore_works_where_ipv6_is_off_for_new_interfaces(bench: Bench) -> None:
     off = "echo 1 >/proc/sys/net/ipv6/conf/default/disable_ipv6"
     bench.sh(off)
@@ -238,9 +237,6 @@ UNSEEN = {
         pytest.param(
             damage,
             id=name,
-            marks=pytest.mark.xfail(strict=True, reason=f"core: {UNSEEN[name]}")
-            if name in UNSEEN
-            else (),
         )
         for name, damage in DRIFT.items()
     ],

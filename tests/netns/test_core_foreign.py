@@ -103,14 +103,12 @@ def test_foreign_objects_survive_where_podnet_was_never_before(bench: Bench) -> 
         assert gone == []
 
 
-@pytest.mark.xfail(
-    strict=True, reason="core: preflight does not refuse a foreign route of metric 112"
-)
 def test_foreign_route_with_the_same_metric_is_not_replaced(bench: Bench) -> None:
     """To the kernel it is the same route, whatever its protocol: podnet has to refuse."""
     bench.sh("ip route add 10.64.2.0/24 via 192.0.2.77 proto static metric 112")
-    bench.converge(fleet())
-    assert "10.64.2.0/24 via 192.0.2.77 dev eth0 proto static metric 112" in bench.sh("ip route")
+    problems = [str(problem) for problem in bench.refusals(fleet())]
+    assert len(problems) == 1
+    assert "10.64.2.0/24 via 192.0.2.77 dev eth0 proto static metric 112" in problems[0]
 
 
 def test_nothing_is_left_but_what_was_there(bench: Bench) -> None:
@@ -167,9 +165,6 @@ def test_router_advertisements_still_work_when_forwarding(bench: Bench) -> None:
         assert bench.sh("cat /proc/sys/net/ipv6/conf/eth0/accept_ra").strip() == "2"
 
 
-@pytest.mark.xfail(
-    strict=True, reason="core: held settings of a lost interface are written for ever"
-)
 def test_settings_of_an_interface_that_went_away_do_not_block(bench: Bench) -> None:
     bench.sh("ip link add eth9 type veth peer name far9; ip link set far9 up; ip link set eth9 up")
     bench.sh("ip -6 route add default via fe80::9 dev eth9 proto ra metric 2000")
@@ -194,12 +189,7 @@ def test_strict_reverse_path_filter_of_the_underlay_is_loosened(
     assert bench.settled(fleet()).commands == []
 
 
-FOLLOWS = pytest.mark.xfail(
-    strict=True, reason="core: to set the MTU that a new bridge has anyway does not pin it"
-)
-
-
-@pytest.mark.parametrize("mtu", [1450, pytest.param(1500, marks=FOLLOWS)])
+@pytest.mark.parametrize("mtu", [1450, 1500])
 def test_a_port_with_another_mtu_does_not_move_the_bridge(bench: Bench, mtu: int) -> None:
     """The kernel lowers a bridge to its smallest port until somebody has set its MTU."""
     bench.settled(fleet(podnet_mode="routed", hosts=[1, 2, 3], podnet_mtu=mtu))

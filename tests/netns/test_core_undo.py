@@ -61,14 +61,9 @@ def begin(bench: Bench, scenario: str) -> tuple[Fabric, dict[str, object], str]:
     return wanted, bench.dump(), bench.sh(POD_FILES)
 
 
-BRIDGE_LOST = pytest.mark.xfail(
-    strict=True, reason="core: the undo of a removed bridge does not bring its addresses back"
-)
-
-
 @pytest.mark.parametrize(
     "scenario",
-    [pytest.param(s, marks=BRIDGE_LOST if s == "another bridge" else ()) for s in SCENARIOS],
+    list(SCENARIOS),
 )
 def test_failure_at_any_line_leaves_the_node_as_it_was(bench: Bench, scenario: str) -> None:
     wanted, before, files = begin(bench, scenario)
@@ -111,18 +106,13 @@ def misbehaving(how: str) -> str:
     return WRAPPER.replace("MISBEHAVE", how)
 
 
-HALFWAY = pytest.mark.xfail(
-    strict=True, reason="core: without `Command failed` a batch counts as not begun"
-)
-
-
 @pytest.mark.parametrize(
     ("how", "call"),
     [
         ("exit 1", 1),
         ("exit 1", 2),
-        pytest.param("half; exit 137", 1, marks=HALFWAY),
-        pytest.param("half; exit 137", 3, marks=HALFWAY),
+        ("half; exit 137", 1),
+        ("half; exit 137", 3),
     ],
 )
 def test_a_tool_that_dies_without_a_word_is_undone(bench: Bench, how: str, call: int) -> None:
@@ -150,10 +140,6 @@ KILL = (
 )
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="core: ip -batch ends at `neighbour del`, uninstall and unnft without backup remove",
-)
 @pytest.mark.parametrize("scenario", SCENARIOS)
 def test_killed_at_any_line_is_taken_back(bench: Bench, scenario: str) -> None:
     """SIGKILL between two lines or inside a batch; the next call finds and takes back."""
@@ -174,9 +160,6 @@ def test_killed_at_any_line_is_taken_back(bench: Bench, scenario: str) -> None:
             assert bench.sh(POD_FILES) == files, where
 
 
-@pytest.mark.xfail(
-    strict=True, reason="core: what is read while a transaction is pending is gone after begin"
-)
 def test_converge_after_a_killed_one_ends_where_it_should(bench: Bench) -> None:
     wanted, _before, _files = begin(bench, "another VNI and fewer peers")
     changes, staged = bench.look(wanted)
@@ -206,14 +189,20 @@ def test_second_run_is_refused_while_one_works(bench: Bench) -> None:
     wanted = fleet(podnet_vni=65)
     _changes, staged = bench.look(wanted)
     bench.sh(misbehaving("[ $n = 1 ] && { touch /run/bin/busy; sleep 1; }"))
-    text = FIRST + staged + f"setsid sh -c '{transaction.PROGRAM} apply add' >/run/bin/out 2>&1 &\n"
-    bench.sh(text + "while [ ! -e /run/bin/busy ]; do sleep 0.05; done")
-    for verb in ("rollback", "commit", "apply switch", "restore", "begin /run/bin"):
+    text = (
+        FIRST
+        + staged
+        + f"setsid sh -c '{transaction.PROGRAM} apply run1 add' >/run/bin/out 2>&1 &\n"
+    )
+    bench.sh(text + "for i in $(seq 100); do [ -e /run/bin/busy ] && break; sleep 0.05; done")
+    for verb in ("rollback", "commit run1", "apply run1 switch", "restore", "begin /run/bin x"):
         answer = bench.run(f"podnet-node {verb}")
         assert answer.returncode == 1 and "is at work" in answer.stderr, verb
     time.sleep(1.2)
     assert "applied" in bench.sh("cat /run/bin/out")
-    assert bench.run("podnet-node apply switch && podnet-node apply remove && podnet-node commit")
+    assert bench.run(
+        "podnet-node apply run1 switch && podnet-node apply run1 remove && podnet-node commit run1"
+    )
     assert bench.settled(wanted).commands == []
 
 
@@ -224,7 +213,6 @@ def test_lock_of_a_dead_process_does_not_hold(bench: Bench) -> None:
     assert bench.run("ls /run/podnet/lock").returncode
 
 
-@pytest.mark.xfail(strict=True, reason="core: any process with the number in the lock holds it")
 def test_lock_whose_number_another_program_has_now_does_not_hold(bench: Bench) -> None:
     """Process numbers come round; a daemon must not keep podnet out for ever."""
     bench.settled(fleet())
@@ -232,18 +220,15 @@ def test_lock_whose_number_another_program_has_now_does_not_hold(bench: Bench) -
     bench.settled(fleet(podnet_vni=65))
 
 
-@pytest.mark.xfail(
-    strict=True, reason="core: begin takes the waiting transaction of another run back"
-)
 def test_two_controllers_do_not_mix_their_transactions(bench: Bench) -> None:
     """Between two phases of one run another one begins. Either it is refused, or the first run
     cannot go on with the phases of the second."""
     bench.settled(fleet())
     one, two = fleet(podnet_vni=65), fleet(podnet_vni=66)
     _changes, staged = bench.look(one)
-    bench.sh(staged + transaction.phase_script("add", False))
-    _other, other_staged = bench.look(two)
-    second = bench.run(other_staged + transaction.phase_script("add", False))
-    first = bench.run(transaction.phase_script("switch", False))
+    bench.sh(staged + transaction.phase_script("run1", "add", False))
+    _other, other_staged = bench.look(two, ident="run2")
+    second = bench.run(other_staged + transaction.phase_script("run2", "add", False))
+    first = bench.run(transaction.phase_script("run1", "switch", False))
     assert second.returncode != 0 or first.returncode != 0
     assert "via 10.64.4.1 dev pn66" not in bench.sh("ip route")

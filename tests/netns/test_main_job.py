@@ -6,7 +6,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-
 from fleet import DUMP, FILES, Fleet, Spec, without_timers
 
 ONE_SEGMENT = {"rack-a": 2}

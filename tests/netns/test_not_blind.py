@@ -6,10 +6,8 @@ from __future__ import annotations
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import pytest
-
 from fleet import Fleet, Spec
 
 DUAL = ("ipv4", "ipv6")

@@ -117,7 +117,7 @@ def answer(sections: dict[str, Any] = SECTIONS) -> str:
 
 
 def read(sections: dict[str, Any] = SECTIONS) -> State:
-    return parse(answer(sections), "cbr0", frozenset({"10.64.2.0/24", "10.64.3.0/24"}))
+    return parse(answer(sections), frozenset({"10.64.2.0/24", "10.64.3.0/24"}))
 
 
 def test_what_is_ours() -> None:
@@ -155,7 +155,7 @@ def test_the_rest() -> None:
     assert state.ra_devices == ("eth0",)
     assert state.missing_tools == ("nft", "awk")
     assert state.held == {"net/ipv6/conf/eth0/accept_ra": "2"}
-    assert (state.has_systemd, state.pending) == (True, False)
+    assert (state.has_systemd, state.pending) == (True, "")
     assert [(u.address, u.dev, u.mtu, u.up) for u in state.underlay] == [
         ("192.0.2.1", "eth0", 1500, True)
     ]
@@ -212,13 +212,13 @@ def test_an_answer_cut_off_anywhere_is_an_error(cut: int) -> None:
     if "@@podnet end" in text:
         return
     with pytest.raises(UnreadableError):
-        parse(text, "cbr0", frozenset())
+        parse(text, frozenset())
 
 
 @given(st.text(max_size=300))
 def test_noise_is_an_error(text: str) -> None:
     with pytest.raises(UnreadableError):
-        parse(text, "cbr0", frozenset())
+        parse(text, frozenset())
 
 
 @pytest.mark.parametrize(

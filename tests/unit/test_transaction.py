@@ -26,7 +26,7 @@ def staged_by_shell(folder: Path, files: dict[str, str], changes: ChangeSet) -> 
     program = folder / "podnet-node"
     program.write_text(f'#!/bin/sh\n[ "$1" = begin ] && cp -r "$2" {folder}/kept\n')
     program.chmod(0o755)
-    text = transaction.stage_script(transaction.Staged(files, 3, 10), changes)
+    text = transaction.stage_script(transaction.Staged(files, 3, 10, "run1"), changes)
     text = text.replace(transaction.PROGRAM, str(program)).replace("/etc/podnet", f"{folder}/etc")
     text = text.replace("/run/podnet", f"{folder}/run")
     done = subprocess.run(["sh", "-s"], input=text.encode(), capture_output=True, check=False)
@@ -64,7 +64,7 @@ def test_any_content_arrives_and_none_of_it_runs(
 
 
 def test_undo_has_a_line_for_each_line() -> None:
-    text = transaction.stage_script(transaction.Staged({}, None, 3), CHANGES)
+    text = transaction.stage_script(transaction.Staged({}, None, 3, "run1"), CHANGES)
     assert "number" not in text.replace("podnet-node", "")
     assert text.count("link set dev a down") == 2
 

@@ -6,7 +6,11 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from ansible_collections.podnet.fabric.plugins.plugin_utils.verdicts.checks import Run
+from ansible_collections.podnet.fabric.plugins.plugin_utils.plan import pod_mtu
+from ansible_collections.podnet.fabric.plugins.plugin_utils.verdicts.checks import (
+    Run,
+    targets_of,
+)
 from ansible_collections.podnet.fabric.plugins.plugin_utils.verdicts.observations import (
     Missing,
     canonical,
@@ -69,6 +73,17 @@ def test_every_ordered_pair_and_family_is_judged_for_every_kind() -> None:
         found = {(r.source, r.target, r.family) for r in results if r.kind == kind}
         assert found == {(a, b, f) for a in names for b in names for f in ("ipv4", "ipv6")}, kind
     assert {r.promise for r in results} == {1, 2, 3, 4, 5}
+
+
+def test_probes_of_a_node_are_what_is_promised() -> None:
+    targets = targets_of(HEALTHY.scene(), "node-01")
+    sizes = {t["kind"]: t["size"] for t in targets}
+    mtu = pod_mtu(FABRIC)
+    assert (sizes["mtu_pass"], sizes["mtu_exceed"], sizes["icmp"]) == (mtu, mtu + 1, None)
+    assert {t["port"] for t in targets if t["kind"] in ("tcp", "udp")} == {7717}
+    assert {t["from"] for t in targets} == {"a", "node"}
+    own = pod_of(HEALTHY, index=1)["addresses"]["ipv4"]
+    assert any(t["address"] == own and t["kind"] == "udp" for t in targets)
 
 
 def test_ids_are_unique() -> None:

@@ -70,12 +70,23 @@ def machine_id(ident: str, node: str) -> str:
     return _digest(f"machine-id\0{ident}\0{node}")[:32]
 
 
+def is_bridge(interface: str) -> bool:
+    """Whether an interface of the machine is some lab's management bridge."""
+    return re.match(r"pl[0-9a-f]{6}b\Z", interface) is not None
+
+
+def is_free(subnet: str, used: Iterable[str]) -> bool:
+    """Whether a management subnet overlaps none of ``used`` (CIDRs)."""
+    wanted = ipaddress.ip_network(subnet)
+    networks = (ipaddress.ip_network(cidr, strict=False) for cidr in used)
+    return not any(n.version == 4 and n.prefixlen > 0 and wanted.overlaps(n) for n in networks)
+
+
 def free_management_subnet(used: Iterable[str]) -> str:
     """The first subnet of 198.18.0.0/15 that overlaps none of ``used`` (CIDRs)."""
-    networks = [ipaddress.ip_network(cidr, strict=False) for cidr in used]
-    networks = [network for network in networks if network.version == 4 and network.prefixlen > 0]
+    taken = list(used)
     for subnet in MANAGEMENT.subnets(new_prefix=MANAGEMENT_PREFIX):
-        if not any(subnet.overlaps(network) for network in networks):
+        if is_free(str(subnet), taken):
             return str(subnet)
     raise LabError(
         f"no subnet of {MANAGEMENT} is free on this machine.\n"
@@ -94,7 +105,7 @@ def management_gateway(subnet: str) -> str:
     return f"{network[1]}/{network.prefixlen}"
 
 
-def indexes(names: Sequence[str], known: Mapping[str, int]) -> dict:
+def indexes(names: Sequence[str], known: Mapping[str, int]) -> dict[str, int]:
     """A small number per node; nodes that have one keep it, new ones take the lowest free."""
     result = {name: known[name] for name in names if name in known}
     free = (number for number in range(4000) if number not in set(result.values()))

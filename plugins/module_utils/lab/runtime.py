@@ -1,306 +1,362 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The lab on the machine: namespaces, links and processes, made and taken away.
+"""A lab as a whole: look, compare, act, remember.
 
-Everything of a lab carries its identifier in its name: network namespaces
-``podnet-<id>-<what>``, links of one interface group. So a lab can be found and removed whole
-without any record of it, also after an interrupted start. Processes are found by the
-network namespace they are in; a recorded process number is never trusted.
+Everything of a lab carries its identifier: network namespaces ``podnet-<id>-<what>``,
+interfaces ``pl<id>…`` of one group, the cgroup ``podnet-<id>``, and the mark in the environment
+of its processes. So a lab is found and removed whole without any record of it, also after an
+interrupted start. The record says only which nodes were started to the end, and as what.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
-import signal
-import subprocess
 import time
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Callable, Dict, List
+from typing import Any, Dict, List, Sequence
 
-from . import batches, naming, node_files
-from .topology import LabError, LabNode, Topology
+from . import host, limits, naming, texts
+from .changes import Changes, Have, compare, node_spec, router_spec
+from .nodes import Nodes
+from .topology import LabError, Topology
+from .underlay import Underlay
 
-Run = Callable[..., str]
-STATE = "state.json"
-
-
-def run(argv: List[str], stdin: str = "") -> str:
-    """The seam to the machine: a command, its input, its output; failure is a LabError."""
-    done = subprocess.run(
-        argv, input=stdin, stdout=subprocess.PIPE, stderr=subprocess.PIPE, universal_newlines=True
-    )
-    if done.returncode:
-        raise LabError(f"{' '.join(argv)}: {done.stderr.strip() or done.stdout.strip()}\n{stdin}")
-    return done.stdout
+STATE, VERSION = "state.json", 2
+MACHINE_LOCK = "/run"
 
 
 class Lab:
-    """One lab: ``up`` makes it what the topology says, ``down`` removes it."""
+    """One lab: ``up`` makes it what the topology says, ``down`` removes it.
 
-    def __init__(self, directory: str, name: str, probe_server: str, port: int) -> None:
+    ``probe_server`` is the program that runs on the outside host; ``hidden`` are paths of the
+    machine that nodes over its own root must not see.
+    """
+
+    def __init__(
+        self,
+        directory: str,
+        name: str,
+        probe_server: str = "",
+        port: int = 7717,
+        rootfs: str = "/",
+        hidden: Sequence[str] = (),
+    ) -> None:
         self.name = name
-        self.root = os.path.join(os.path.abspath(directory), name)
-        self.ident = naming.lab_id(os.path.abspath(directory), name)
+        directory = os.path.realpath(directory)
+        self.root = os.path.join(directory, name)
+        self.ident = naming.lab_id(directory, name)
+        self.underlay = Underlay(self.ident)
         self.probe_server, self.port = probe_server, port
+        self.rootfs = os.path.realpath(rootfs)
+        self.hidden = outermost([self.root, *map(os.path.abspath, hidden)])
 
-    # --- what is there -------------------------------------------------------
-
-    def netns(self, what: str) -> str:
-        return f"podnet-{self.ident}-{what}"
-
-    def namespaces(self) -> List[str]:
-        names = [line.split()[0] for line in run(["ip", "netns", "list"]).splitlines() if line]
-        return [name for name in names if name.startswith(self.netns(""))]
+    # --- what is there -----------------------------------------------------------------------
 
     def state(self) -> Dict[str, Any]:
-        try:
-            with open(os.path.join(self.root, STATE), encoding="utf-8") as stream:
-                state: Dict[str, Any] = json.load(stream)
-                return state
-        except (OSError, ValueError):
-            return {"nodes": {}, "router": None, "subnet": ""}
+        found = host.read_json(os.path.join(self.root, STATE))
+        fresh = {"version": VERSION, "id": self.ident, "subnet": "", "router": None, "nodes": {}}
+        return found if found.get("version") == VERSION else fresh
 
     def save(self, state: Dict[str, Any]) -> None:
-        os.makedirs(self.root, exist_ok=True)
-        path = os.path.join(self.root, STATE)
-        with open(path + ".new", "w", encoding="utf-8") as stream:
-            json.dump(state, stream, indent=1, sort_keys=True)
-        os.replace(path + ".new", path)
+        host.write(os.path.join(self.root, STATE), json.dumps(state, indent=1, sort_keys=True))
 
-    def pids(self, netns: str) -> List[int]:
-        done = subprocess.run(
-            ["ip", "netns", "pids", netns],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            universal_newlines=True,
+    def address(self, state: Dict[str, Any], name: str) -> str:
+        return naming.management_address(state["subnet"], state["nodes"][name]["index"])
+
+    def node(self, state: Dict[str, Any], name: str) -> str:
+        """Name of the node's network namespace."""
+        return self.underlay.netns(str(state["nodes"][name]["index"]))
+
+    def pids(self, state: Dict[str, Any]) -> Dict[str, Any]:
+        """Process 1 of every node that runs, by its number on the machine."""
+        found, spaces = host.processes(), host.namespaces(self.underlay.netns(""))
+        pids = {
+            n: host.first_process(found, spaces.get(self.node(state, n))) for n in state["nodes"]
+        }
+        return {name: pid for name, pid in pids.items() if pid}
+
+    def have(self, state: Dict[str, Any], topology: Topology) -> Have:
+        """What runs. A node is alive when it was started to the end, runs and is plugged in."""
+        links = {link["ifname"]: link for link in host.links()}
+        router, pids = self.underlay.links_of_router(), self.pids(state)
+        bridge = naming.bridge(self.ident)
+        alive = set()
+        for name in pids:
+            entry = state["nodes"][name]
+            port = links.get(naming.management_port(self.ident, entry["index"]), {})
+            plugged = naming.router_port(entry["index"]) in router
+            if entry["up"] and plugged and port.get("master") == bridge:
+                alive.add(name)
+        whole = (
+            bridge in links
+            and state["router"] is not None
+            and all(
+                naming.router_bridge(segment) in router for segment in state["router"]["segments"]
+            )
         )
-        return [int(word) for word in done.stdout.split()]
+        spaces = host.namespaces(self.underlay.outside)
+        outside = spaces.get(self.underlay.outside)
+        runs = "outside0" in router and any(p.network == outside for p in host.processes())
+        nodes = {name: entry["spec"] for name, entry in state["nodes"].items()}
+        return Have(state["router"] if whole else None, runs, nodes, frozenset(alive))
 
-    # --- up ------------------------------------------------------------------
-
-    def changes(self, topology: Topology, restart: List[str]) -> Dict[str, List[str]]:
-        """Names of nodes to start and to take down; ``router`` stands for all of the underlay."""
-        state, alive = self.state(), set(self.namespaces())
-        wanted = {node.name: spec(topology, node) for node in topology.nodes}
-        known = state["nodes"]
-        underlay = underlay_spec(topology)
-        if (
-            state["router"] != underlay
-            or self.netns("router") not in alive
-            or not self.pids(self.netns("outside"))
-        ):
-            return {"stop": ["router", *known], "start": ["router", *wanted]}
-        gone = [name for name in known if known[name]["spec"] != wanted.get(name)]
-        dead = [
-            name
-            for name in known
-            if name not in gone and not self.pids(self.netns(str(known[name]["index"])))
-        ]
-        again = [name for name in restart if name in wanted and name not in gone]
-        stop = sorted({*gone, *dead, *again})
-        start = [name for name in wanted if name not in known or name in stop]
-        return {"stop": stop, "start": start}
-
-    def up(self, topology: Topology, restart: List[str]) -> bool:
-        """Make the lab what the topology says; true when anything had to be done."""
-        todo = self.changes(topology, restart)
-        if not todo["stop"] and not todo["start"]:
-            return False
+    def changes(self, topology: Topology, restart: Sequence[str]) -> Changes:
         state = self.state()
-        if "router" in todo["start"]:
-            keep = [node.name for node in topology.nodes]
-            self._remove_namespaces(self.namespaces())
-            state["subnet"] = state["subnet"] or self._free_subnet()
-            state["nodes"] = {n: e for n, e in state["nodes"].items() if n in keep}
-        else:
-            names = [self.netns(str(state["nodes"][n]["index"])) for n in todo["stop"]]
-            self._remove_namespaces(names)
-        gone = [n for n in state["nodes"] if not any(n == node.name for node in topology.nodes)]
-        for name in gone:
-            shutil.rmtree(self.folder(name), ignore_errors=True)
+        return compare(topology, self.rootfs, self.have(state, topology), restart)
+
+    def facts(self) -> Dict[str, Any]:
+        """How to reach what is there: nodes by name, the router, the outside host."""
+        state = self.state()
+        pids = self.pids(state)
+        nodes = {
+            name: {
+                "address": self.address(state, name),
+                "port": 22,
+                "key": os.path.join(self.root, "id_ed25519"),
+                "netns": self.node(state, name),
+                "netns_path": os.path.join(host.NETNS, self.node(state, name)),
+                "pid": pids.get(name),
+            }
+            for name in state["nodes"]
+        }
+        return {
+            "nodes": nodes,
+            "ssh_config": os.path.join(self.root, "ssh_config"),
+            "router": os.path.join(host.NETNS, self.underlay.router),
+            "outside_netns": os.path.join(host.NETNS, self.underlay.outside),
+        }
+
+    # --- up ----------------------------------------------------------------------------------
+
+    def up(self, topology: Topology, restart: Sequence[str] = ()) -> Changes:
+        """Make the lab what the topology says; what had to be done."""
+        host.require_tools()
+        if not os.path.isfile(self.probe_server):
+            raise LabError(f"probe_server: no such file: {self.probe_server or '(not given)'}")
+        os.makedirs(self.root, exist_ok=True)
+        with host.lock(self.root):
+            todo = self.changes(topology, restart)
+            if todo:
+                self._up(topology, todo)
+            return todo
+
+    def _up(self, topology: Topology, todo: Changes) -> None:
+        state = self.state()
+        if todo.router:
+            self._remove_machinery()
+        self._stop(state, todo)
+        self._register(state, topology, todo)
+        nodes = self._nodes(state)
+        self._build_underlay(state, topology, todo)
+        self._keys(state, topology)
+        started = [node for node in topology.nodes if node.name in todo.start]
+        nodes.start(topology, started, self.rootfs, self.hidden)
+        for name in todo.start:
+            state["nodes"][name]["up"] = True
+        self._hosts_files(state, topology)
+        self._owner()
+        self.save(state)
+
+    def _stop(self, state: Dict[str, Any], todo: Changes) -> None:
+        """End nodes, and discard the files of those that do not come again."""
+        spaces = host.namespaces(self.underlay.netns(""))
+        names = [self.node(state, name) for name in todo.stop]
+        # What an interrupted start has left has no entry in the record, or is not up.
+        known = {self.node(state, name) for name in state["nodes"]}
+        fixed = {self.underlay.router, self.underlay.outside}
+        names += [name for name in spaces if name not in known | fixed]
+        if todo.outside:
+            names.append(self.underlay.outside)
+        host.kill([spaces[name] for name in names if name in spaces])
+        numbers = [name.rpartition("-")[2] for name in names if name not in fixed]
+        indexes = [int(number) for number in numbers if number.isdigit()]
+        links = [link["ifname"] for link in host.links()]
+        self.underlay.unplug(indexes, self.underlay.links_of_router(), links)
+        self.underlay.remove_namespaces(names)
+        for name in todo.stop:
+            host.drop_connections(self.address(state, name))
+        for name in todo.forget:
+            shutil.rmtree(os.path.join(self.root, "nodes", name), ignore_errors=True)
+
+    def _register(self, state: Dict[str, Any], topology: Topology, todo: Changes) -> None:
+        """Numbers, subnet and limits, on disk before the first side effect that needs them."""
         names = [node.name for node in topology.nodes]
-        known = {n: e["index"] for n, e in state["nodes"].items() if n not in gone}
+        known = {name: entry["index"] for name, entry in state["nodes"].items()}
         indexes = naming.indexes(names, known)
         state["nodes"] = {
-            n.name: {"index": indexes[n.name], "spec": spec(topology, n)} for n in topology.nodes
+            node.name: {
+                "index": indexes[node.name],
+                "spec": node_spec(topology, node, self.rootfs),
+                "up": node.name not in todo.start,
+            }
+            for node in topology.nodes
         }
-        state["router"] = None if "router" in todo["start"] else state["router"]
-        # Before the first side effect: an interrupted start is seen as one by the next.
+        if todo.router or todo.outside or todo.add_segments or todo.remove_segments:
+            state["router"] = None  # until it is whole again: an interruption means a new one
+        with host.lock(MACHINE_LOCK):
+            if todo.router:
+                state["subnet"] = self._free_subnet(state["subnet"])
+                self.save(state)
+                self.underlay.build_bridge(state["subnet"])
+            limits.raise_for(topology)
         self.save(state)
-        if "router" in todo["start"]:
-            self._underlay(topology, state["subnet"])
-            state["router"] = underlay_spec(topology)
-        self._files(topology, state)
-        started = [node for node in topology.nodes if node.name in todo["start"]]
-        with ThreadPoolExecutor(max_workers=4) as pool:
-            list(pool.map(lambda node: self._start(topology, node, state), started))
-        self._wait(started, state)
-        self.save(state)
-        return True
+        nodes = os.path.join(self.root, "nodes")
+        os.makedirs(nodes, exist_ok=True)
+        if not host.mounted(nodes):
+            # In memory: quick, and a file system that can be an upper layer, wherever we are.
+            shutil.rmtree(nodes)
+            os.mkdir(nodes)
+            host.run(["mount", "-t", "tmpfs", "-o", "mode=0755", "podnet-lab", nodes])
 
-    def folder(self, node: str) -> str:
-        return os.path.join(self.root, "nodes", node)
-
-    def address(self, state: Dict[str, Any], node: str) -> str:
-        return naming.management_address(state["subnet"], state["nodes"][node]["index"])
-
-    def _free_subnet(self) -> str:
-        used = []
-        for item in json.loads(run(["ip", "-j", "-4", "addr", "show"])):
-            used += [f"{a['local']}/{a['prefixlen']}" for a in item.get("addr_info", [])]
-        for item in json.loads(run(["ip", "-j", "-4", "route", "show", "table", "all"])):
-            if item["dst"][0].isdigit():
-                used.append(item["dst"])
+    def _free_subnet(self, last: str) -> str:
+        used = host.networks_in_use()
+        if last and naming.is_free(last, used):
+            return last
         return naming.free_management_subnet(used)
 
-    def _underlay(self, topology: Topology, subnet: str) -> None:
-        """The management bridge on the machine, the router with its segments, the outside host."""
-        if os.path.exists(f"/sys/class/net/{naming.bridge(self.ident)}"):
-            run(["ip", "link", "del", naming.bridge(self.ident)])
-        run(["ip", "-batch", "-"], batches.management_bridge(self.ident, subnet))
-        router, outside = self.netns("router"), self.netns("outside")
-        for netns in (router, outside):
-            run(["ip", "netns", "add", netns])
-            self._shell(netns, node_files.FRESH_SYSCTLS)
-        self._shell(router, node_files.ROUTER_SYSCTLS)
-        text = "link set lo up\n" + "".join(batches.segment(s) for s in topology.segments)
-        run(["ip", "-n", router, "-batch", "-"], text)
-        run(["ip", "-n", router, "-batch", "-"], batches.outside_link(topology, outside))
-        run(["ip", "-n", outside, "-batch", "-"], batches.outside_host(topology))
-        log = open(os.path.join(self.root, "outside.log"), "ab")
-        with log:
-            subprocess.Popen(
-                ["ip", "netns", "exec", outside, "/usr/bin/env", "python3", self.probe_server]
-                + ["--port", str(self.port)],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-                cwd="/",
-            )
+    def _nodes(self, state: Dict[str, Any]) -> Nodes:
+        indexes = {name: entry["index"] for name, entry in state["nodes"].items()}
+        addresses = {name: self.address(state, name) for name in state["nodes"]}
+        prefix = int(state["subnet"].rpartition("/")[2])
+        return Nodes(self.underlay, self.root, indexes, addresses, prefix)
 
-    def _shell(self, netns: str, text: str) -> None:
-        # Through a mount namespace of its own, `ip netns exec` shows /sys of that namespace.
-        run(["ip", "netns", "exec", netns, "sh", "-s"], text)
+    def _build_underlay(self, state: Dict[str, Any], topology: Topology, todo: Changes) -> None:
+        if todo.router:
+            self.underlay.build_router()
+        if todo.remove_segments and not todo.router:
+            self.underlay.remove_segments(todo.remove_segments, self.underlay.links_of_router())
+        self.underlay.add_segments([topology.segment(name) for name in todo.add_segments])
+        if todo.outside:
+            log = os.path.join(self.root, "outside.log")
+            self.underlay.build_outside(topology, self.probe_server, self.port, log)
+        state["router"] = router_spec(topology)
+        self.save(state)
 
-    def _files(self, topology: Topology, state: Dict[str, Any]) -> None:
+    def _keys(self, state: Dict[str, Any], topology: Topology) -> None:
         """Keys and the SSH client's configuration, which make every node reachable by name."""
         for name in ("id_ed25519", "host_ed25519"):
             path = os.path.join(self.root, name)
-            if not os.path.exists(path):
-                run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "podnet-lab", "-f", path])
+            if not os.path.exists(path + ".pub") or not os.path.exists(path):
+                for leftover in (path, path + ".pub"):
+                    with contextlib.suppress(FileNotFoundError):
+                        os.unlink(leftover)
+                comment = f"podnet-lab-{self.name}"
+                host.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", comment, "-f", path])
         with open(os.path.join(self.root, "host_ed25519.pub"), encoding="utf-8") as stream:
-            host_key = " ".join(stream.read().split()[:2])
-        addresses = {node.name: self.address(state, node.name) for node in topology.nodes}
-        known = "".join(f"{address} {host_key}\n" for address in addresses.values())
-        node_files.write(os.path.join(self.root, "known_hosts"), known)
-        config = node_files.ssh_config(self.root, addresses)
-        node_files.write(os.path.join(self.root, "ssh_config"), config)
-        text = node_files.ansible_variables(self.root, self.ident)
-        node_files.write(os.path.join(self.root, "vars.json"), text)
+            key = stream.read()
+        addresses = {name: self.address(state, name) for name in state["nodes"]}
+        text = texts.ssh_config(self.root, topology.nodes, addresses)
+        host.write(os.path.join(self.root, "known_hosts"), texts.known_hosts(addresses, key))
+        host.write(os.path.join(self.root, "ssh_config"), text)
+        text = texts.ansible_variables(self.root, self.ident)
+        host.write(os.path.join(self.root, "vars.json"), text)
 
-    def _start(self, topology: Topology, node: LabNode, state: Dict[str, Any]) -> None:
-        index = state["nodes"][node.name]["index"]
-        netns, folder = self.netns(str(index)), self.folder(node.name)
-        for part in ("upper", "work", "root"):
-            os.makedirs(os.path.join(folder, part), exist_ok=True)
-        self._remove_ports(index)
-        run(["ip", "netns", "add", netns])
-        self._shell(netns, node_files.FRESH_SYSCTLS)
-        run(["ip", "-batch", "-"], batches.management_port(self.ident, index, node, netns))
-        router = self.netns("router")
-        port = batches.router_port(self.ident, index, node, netns)
-        run(["ip", "-n", router, "-batch", "-"], port)
-        length = state["subnet"].rpartition("/")[2]
-        management = f"{self.address(state, node.name)}/{length}"
-        run(["ip", "-n", netns, "-batch", "-"], batches.node(topology, node, management))
-        node_files.prepare(self.root, folder, self.ident, node)
-        self._boot(netns, folder, node)
+    def _hosts_files(self, state: Dict[str, Any], topology: Topology) -> None:
+        """Every node knows every node's name; a running one is told through its own root."""
+        for name, pid in self.pids(state).items():
+            wanted = texts.hosts(name, topology)
+            path = f"/proc/{pid}/root/etc/hosts"
+            with contextlib.suppress(OSError):
+                with open(path, encoding="utf-8") as stream:
+                    same = stream.read() == wanted
+                if not same:
+                    host.write(path, wanted)
 
-    def _remove_ports(self, index: int) -> None:
-        """The kernel takes the links of a removed namespace away in its own time."""
-        for where in (
-            ["ip", "link", "del", naming.management_port(self.ident, index)],
-            ["ip", "-n", self.netns("router"), "link", "del", naming.router_port(index)],
-        ):
-            subprocess.run(where, stderr=subprocess.DEVNULL)
+    def _owner(self) -> None:
+        """Under sudo, the caller must be able to read the key."""
+        uid, gid = os.environ.get("SUDO_UID"), os.environ.get("SUDO_GID")
+        if uid and gid:
+            for name in (
+                ".",
+                "id_ed25519",
+                "id_ed25519.pub",
+                "known_hosts",
+                "ssh_config",
+                "vars.json",
+            ):
+                os.chown(os.path.join(self.root, name), int(uid), int(gid))
 
-    def _boot(self, netns: str, folder: str, node: LabNode) -> None:
-        boot = os.path.join(folder, "boot.sh")
-        node_files.write(boot, node_files.boot_script(self.ident, folder, node))
-        with open(os.path.join(folder, "console.log"), "ab") as log:
-            # --kill-child: the node ends with its keeper; setsid: it does not end with us.
-            subprocess.Popen(
-                ["nsenter", f"--net=/run/netns/{netns}", "unshare", "--mount", "--uts", "--ipc"]
-                + ["--pid", "--cgroup", "--fork", "--kill-child", "sh", boot],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-                cwd="/",
-            )
-
-    def _wait(self, nodes: List[LabNode], state: Dict[str, Any]) -> None:
-        """Until every node's sshd answers; the banner comes from sshd, not from the kernel."""
-        end = time.monotonic() + 60 + len(nodes)
-        for node in nodes:
-            while not node_files.answers(self.address(state, node.name)):
-                if time.monotonic() > end:
-                    log = os.path.join(self.folder(node.name), "console.log")
-                    with open(log, encoding="utf-8", errors="replace") as stream:
-                        said = stream.read()[-800:]
-                    raise LabError(f"{node.name}: sshd does not answer. The node said:\n{said}")
-                time.sleep(0.05)
-
-    # --- down ----------------------------------------------------------------
+    # --- down --------------------------------------------------------------------------------
 
     def exists(self) -> bool:
         return bool(
-            self.namespaces()
+            host.namespaces(self.underlay.netns(""))
             or os.path.exists(self.root)
-            or os.path.exists(f"/sys/class/net/{naming.bridge(self.ident)}")
+            or any(link["ifname"].startswith(naming.prefix(self.ident)) for link in host.links())
+            or host.marked(self.ident)
         )
 
     def down(self) -> None:
-        self._remove_namespaces(self.namespaces())
-        group = str(naming.group(self.ident))
-        if f'"group":"{group}"' in run(["ip", "-j", "link", "show"]).replace(" ", ""):
-            run(["ip", "link", "del", "group", group])
-        shutil.rmtree(self.root, ignore_errors=True)
-        parent = os.path.dirname(self.root)
-        if os.path.isdir(parent) and not os.listdir(parent):
-            os.rmdir(parent)
+        """Remove everything that carries the lab's identifier, whatever the record says."""
+        os.makedirs(self.root, exist_ok=True)
+        with host.lock(self.root):
+            self._remove_machinery()
+            self._remove_sockets()
+            nodes = os.path.join(self.root, "nodes")
+            while os.path.isdir(nodes) and host.mounted(nodes):
+                host.run(["umount", "-l", "--", nodes])
+            with host.lock(MACHINE_LOCK):
+                if not self._other_labs():
+                    limits.put_back()
+            shutil.rmtree(self.root)
+        with contextlib.suppress(OSError):
+            os.rmdir(os.path.dirname(self.root))
 
-    def _remove_namespaces(self, names: List[str]) -> None:
-        for netns in names:
-            self._kill(netns)
-        for netns in names:
-            if os.path.exists(f"/run/netns/{netns}"):
-                run(["ip", "netns", "del", netns])
-
-    def _kill(self, netns: str) -> None:
-        """End everything that is in one of the lab's own network namespaces."""
-        for _attempt in range(100):
-            pids = self.pids(netns)
-            if not pids:
+    def _remove_sockets(self) -> None:
+        """Ansible's open connections have just ended; each removes its own socket meanwhile."""
+        folder = os.path.expanduser(texts.control_path(self.ident))
+        for _attempt in range(20):
+            shutil.rmtree(folder, ignore_errors=True)
+            if not os.path.exists(folder):
                 return
-            for pid in pids:
-                try:
-                    os.kill(pid, signal.SIGKILL)
-                except ProcessLookupError:
-                    pass
             time.sleep(0.02)
-        raise LabError(f"{netns}: processes {self.pids(netns)} do not end")
+
+    def _other_labs(self) -> List[str]:
+        return [
+            link["ifname"]
+            for link in host.links()
+            if naming.is_bridge(link["ifname"]) and link["ifname"] != naming.bridge(self.ident)
+        ]
+
+    def _remove_machinery(self) -> None:
+        """Processes, interfaces, namespaces and cgroups; files stay."""
+        subnet = self.state()["subnet"]
+        if subnet:
+            host.drop_connections(subnet)
+        spaces = host.namespaces(self.underlay.netns(""))
+        host.kill(list(spaces.values()), self.ident)
+        group, start = str(naming.group(self.ident)), naming.prefix(self.ident)
+        mine = [ln["ifname"] for ln in host.links() if ln["ifname"].startswith(start)]
+        in_group = {link["ifname"] for link in host.links(group)}
+        if in_group and in_group <= set(mine):
+            host.run(["ip", "link", "del", "group", group])
+            mine = [name for name in mine if name not in in_group]
+        host.run(["ip", "-batch", "-"], "".join(f"link del {name}\n" for name in mine))
+        self.underlay.remove_namespaces(list(spaces))
+        remove_cgroup(f"podnet-{self.ident}")
 
 
-def spec(topology: Topology, node: LabNode) -> List[Any]:
-    """What makes a node this node, JSON-able; a change of it is a restart."""
-    return [node.name, node.segment, list(node.addresses), node.mtu, node.init]
+def outermost(paths: Sequence[str]) -> List[str]:
+    """The paths without those that lie below another of them."""
+    kept: List[str] = []
+    for path in sorted(set(paths)):
+        if not any(path.startswith(f"{other}/") for other in kept):
+            kept.append(path)
+    return kept
 
 
-def underlay_spec(topology: Topology) -> Dict[str, Any]:
-    segments = [
-        [s.name, list(s.networks), list(s.gateways), s.mtu] for s in topology.segments
-    ]
-    return {"segments": segments, "outside": list(topology.outside)}
+REMOVE_CGROUP = r"""
+mount -t tmpfs none /mnt && mkdir /mnt/c && mount -t cgroup2 none /mnt/c
+for try in 1 2 3 4 5 6 7 8 9 10; do
+  [ -d "/mnt/c/$1" ] || break
+  find "/mnt/c/$1" -depth -type d -exec rmdir {} + && break
+  sleep 0.1
+done
+"""
+
+
+def remove_cgroup(name: str) -> None:
+    """The lab's part of the version 2 hierarchy, wherever the machine has it mounted or not."""
+    argv = ["unshare", "--mount", "--propagation", "private", "sh", "-c", REMOVE_CGROUP, "sh", name]
+    host.run(argv, check=False)

@@ -85,7 +85,7 @@ def derive(
     ``raw`` holds mappings with name, segment, underlay_addresses, underlay_mtu and init;
     ``reserved`` are CIDRs that the outside host must not use (pods, services).
     """
-    problems = []
+    problems: list[Problem] = []
     nodes = []
     for position, entry in enumerate(raw):
         parsed = _node(position, entry, init)
@@ -114,11 +114,11 @@ def _barrier(problems: Sequence[Problem]) -> None:
         )
 
 
-def _node(position: int, entry: Mapping[str, Any], init: str) -> LabNode | list:
+def _node(position: int, entry: Mapping[str, Any], init: str) -> LabNode | list[Problem]:
     """The parsed node, or the list of its problems."""
     name = str(entry.get("name", ""))
     where = f"nodes.{name or position}"
-    problems = []
+    problems: list[Problem] = []
     if not NAME.match(name):
         problems.append(
             Problem(
@@ -157,7 +157,7 @@ def _node(position: int, entry: Mapping[str, Any], init: str) -> LabNode | list:
     return LabNode(name, str(entry.get("segment") or "default"), addresses, mtu, own_init)
 
 
-def _addresses(where: str, raw: Sequence[Any], problems: list) -> tuple[str, ...]:
+def _addresses(where: str, raw: Sequence[Any], problems: list[Problem]) -> tuple[str, ...]:
     """Canonical addresses, IPv4 first; what is wrong is added to ``problems``."""
     where = f"{where}.underlay_addresses"
     found = []
@@ -197,12 +197,12 @@ def _addresses(where: str, raw: Sequence[Any], problems: list) -> tuple[str, ...
     return tuple(str(address) for address in sorted(found, key=lambda a: a.version))
 
 
-def _duplicates(nodes: Sequence[LabNode]) -> list:
+def _duplicates(nodes: Sequence[LabNode]) -> list[Problem]:
     """Names and addresses that two nodes claim."""
-    problems = []
-    owners: dict = {}
+    problems: list[Problem] = []
+    owners: dict[str, str] = {}
     for node in nodes:
-        for key in (f"name {node.name}",) + tuple(f"address {a}" for a in node.addresses):
+        for key in [f"name {node.name}", *(f"address {a}" for a in node.addresses)]:
             if key in owners:
                 problems.append(
                     Problem(
@@ -217,7 +217,7 @@ def _duplicates(nodes: Sequence[LabNode]) -> list:
     return problems
 
 
-def _segment(name: str, nodes: Sequence[LabNode], problems: list) -> Segment:
+def _segment(name: str, nodes: Sequence[LabNode], problems: list[Problem]) -> Segment:
     members = [node for node in nodes if node.segment == name]
     networks, gateways = [], []
     for version in (4, 6):
@@ -244,7 +244,7 @@ def subnet_around(addresses: Sequence[Address]) -> Network:
         prefix -= 1
 
 
-def _gateway(name: str, network: Network, taken: set, problems: list) -> str:
+def _gateway(name: str, network: Network, taken: set[Address], problems: list[Problem]) -> str:
     """The last usable address that no node has.
 
     IPv6 reserves the last 128 addresses of a subnet for anycast (RFC 2526), IPv4 the last one.
@@ -266,10 +266,10 @@ def _gateway(name: str, network: Network, taken: set, problems: list) -> str:
     return str(network.network_address)
 
 
-def _overlaps(segments: Sequence[Segment]) -> list:
+def _overlaps(segments: Sequence[Segment]) -> list[Problem]:
     known = [(f"segments.{s.name}", ipaddress.ip_network(n)) for s in segments for n in s.networks]
     known.append(("the management network", MANAGEMENT))
-    problems = []
+    problems: list[Problem] = []
     for index, (where, network) in enumerate(known):
         for other, second in known[index + 1 :]:
             if network.version == second.version and network.overlaps(second):

@@ -33,11 +33,12 @@ class Command:
 
 @dataclass(frozen=True, slots=True)
 class Vxlan:
-    """The attributes of a VXLAN device that are fixed when it is made."""
+    """What makes a device a VXLAN device. VNI and port are fixed when it is made."""
 
     vni: int
     port: int
     local: str
+    learning: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +60,9 @@ class Link:
         return ALTNAME_PREFIX + self.name
 
     def add(self) -> list[Command]:
-        kind = "type bridge"
+        # Only a change of the MTU counts as the user's own will, and a bridge without one
+        # follows its ports (net/bridge/br_if.c, br_mtu_auto_adjust): so it begins with another.
+        kind = f"mtu {1280 if self.mtu != 1280 else 1281} type bridge"
         if self.vxlan:
             kind = (
                 f"type vxlan id {self.vxlan.vni} local {self.vxlan.local} "
@@ -69,8 +72,6 @@ class Link:
             # The altname is the ownership mark: links without it are never changed.
             Command("ip", f"link add name {self.name} address {self.mac} {kind}"),
             Command("ip", f"link property add dev {self.name} altname {self.altname}"),
-            # After the creation: only an MTU that is set later counts as the user's own, and a
-            # bridge without one follows its ports (net/bridge/br_if.c, br_mtu_auto_adjust).
             Command("ip", f"link set dev {self.name} mtu {self.mtu} addrgenmode none"),
             Command("ip", f"link set dev {self.name} up"),
         ]

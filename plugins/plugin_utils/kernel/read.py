@@ -28,7 +28,12 @@ s node
 echo "current=$(readlink /etc/podnet/current)"
 echo "generations=$(ls /etc/podnet/generations 2>/dev/null | tr '\n' ' ')"
 [ -n "$t" ] && echo table=yes
-[ -d /etc/podnet/txn ] && echo pending=yes
+if [ -d /etc/podnet/txn ]; then
+  i=$(cat /etc/podnet/txn/id 2>/dev/null || echo -); p=$(cat /run/podnet/timer /run/podnet/lock/pid 2>/dev/null)
+  echo pending=dead
+  for q in $p; do case $(tr '\0' ' ' <"/proc/$q/cmdline" 2>/dev/null) in *podnet-*) echo pending=waiting ;; esac; done
+  [ -d /run/systemd/system ] && systemctl is-active --quiet "podnet-confirm-$i.timer" && echo pending=waiting
+fi
 [ -d /etc/systemd/system ] && echo systemd=yes
 m=; for c in ip bridge nft sha256sum awk sed; do command -v "$c" >/dev/null || m="$m $c"; done
 echo "missing=$m"
@@ -75,7 +80,6 @@ done
 
 
 def read_script(
-    bridge: str,
     addresses: Iterable[str],
     underlay: Iterable[str],
     sysctls: Iterable[str],
@@ -88,7 +92,7 @@ def read_script(
     """The script for one node. All arguments are values of the plan, quoted here once more."""
     parts = [
         _HEAD,
-        f"s addresses; ip -j addr show dev {shlex.quote(bridge)} 2>/dev/null\ndevs=\n",
+        "s addresses; ip -j addr show type bridge\ndevs=\n",
     ]
     for address in underlay:
         parts.append(

@@ -66,6 +66,9 @@ class State:
         reservations: (address, container) that host-local keeps; read only while the bridge has
             an address that is not wanted any more.
         live: addresses that some network namespace really has; read together with them.
+        pending: ``dead`` when a run left a transaction without its end, ``waiting`` when another
+            one is at work or waits for its confirmation.
+        busy: bridges with a port that is up.
         plugins: CNI plugin → CNI versions that it speaks; empty tuple when it is missing.
     """
 
@@ -89,7 +92,8 @@ class State:
     generations: tuple[int, ...] = ()
     reservations: tuple[tuple[str, str], ...] = ()
     live: frozenset[str] = frozenset()
-    pending: bool = False
+    pending: str = ""
+    busy: frozenset[str] = frozenset()
     has_systemd: bool = False
     missing_tools: tuple[str, ...] = ()
     plugins: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
@@ -99,12 +103,11 @@ class UnreadableError(Exception):
     """The node's answer is not what the read script prints."""
 
 
-def parse(output: str, bridge: str, wanted: frozenset[str]) -> State:
+def parse(output: str, wanted: frozenset[str]) -> State:
     """Parse the read script's output.
 
     Args:
         output: everything the script printed.
-        bridge: name of the bridge.
         wanted: destinations of the plan's routes, to find foreign routes that are in the way.
 
     Raises:
@@ -114,7 +117,7 @@ def parse(output: str, bridge: str, wanted: frozenset[str]) -> State:
     if "end" not in sections:
         raise UnreadableError(f"the answer ends too early: {output[-200:]!r}")
     try:
-        return _state(sections, bridge, wanted)
+        return _state(sections, wanted)
     except (KeyError, ValueError, TypeError, AttributeError) as error:
         raise UnreadableError(f"{type(error).__name__}: {error}") from error
 
@@ -130,13 +133,13 @@ def _sections(output: str) -> dict[str, str]:
     return {name: "\n".join(lines).strip() for name, lines in sections.items()}
 
 
-def _state(sections: Mapping[str, str], bridge: str, wanted: frozenset[str]) -> State:
+def _state(sections: Mapping[str, str], wanted: frozenset[str]) -> State:
     links, foreign_links = _links(sections)
     routes, foreign_routes, ra_devices = _routes(sections, wanted)
     # Neighbours and FDB entries are podnet's on its VXLAN devices alone; on the bridge anybody
     # may have some.
     own = frozenset(link.name for link in links if link.vxlan)
-    recorded, listing = (sections["nft"].split("\n") + ["", ""])[:2]
+    recorded, listing = [*sections["nft"].split("\n"), "", ""][:2]
     names = recorded.split()
     intact = len(names) == 2 and listing.split()[:1] == names[1:]
     node = dict(line.partition("=")[::2] for line in sections["node"].splitlines())
@@ -144,7 +147,7 @@ def _state(sections: Mapping[str, str], bridge: str, wanted: frozenset[str]) -> 
     return State(
         links=links,
         foreign_links=foreign_links,
-        addresses=tuple(_addresses(sections["addresses"], bridge)),
+        addresses=tuple(_addresses(sections["addresses"], frozenset(link.name for link in links))),
         recorded_addresses=tuple(sections["recorded"].split()),
         routes=routes,
         foreign_routes=foreign_routes,
@@ -162,7 +165,10 @@ def _state(sections: Mapping[str, str], bridge: str, wanted: frozenset[str]) -> 
         generations=tuple(sorted(int(g) for g in node["generations"].split() if g.isdigit())),
         reservations=tuple(_words(sections["reservations"])),
         live=frozenset(sections["live"].split()),
-        pending=node.get("pending") == "yes",
+        pending=node.get("pending", ""),
+        busy=frozenset(
+            item["ifname"] for item in _json(sections["bridges"]) if "LOWER_UP" in item["flags"]
+        ),
         has_systemd=node.get("systemd") == "yes",
         missing_tools=tuple(node.get("missing", "").split()),
         plugins=_plugins(sections["plugins"]),
@@ -201,17 +207,19 @@ def _links(sections: Mapping[str, str]) -> tuple[tuple[Link, ...], tuple[str, ..
         vxlan = None
         if item["linkinfo"]["info_kind"] == "vxlan":
             local = data.get("local") or data.get("local6") or ""
-            vxlan = Vxlan(data["id"], data["port"], local)
+            vxlan = Vxlan(data["id"], data["port"], local, bool(data.get("learning", False)))
         up = "UP" in item["flags"]
         own.append(Link(name, item["address"], item["mtu"], vxlan, up))
     return tuple(own), tuple(foreign)
 
 
-def _addresses(text: str, bridge: str) -> Iterator[Address]:
+def _addresses(text: str, own: frozenset[str]) -> Iterator[Address]:
     for item in _json(text):
+        if item.get("ifname") not in own:
+            continue
         for entry in item.get("addr_info", []):
             if entry.get("scope") in ("global", "link"):
-                yield Address(bridge, f"{entry['local']}/{entry['prefixlen']}")
+                yield Address(item["ifname"], f"{entry['local']}/{entry['prefixlen']}")
 
 
 def _routes(

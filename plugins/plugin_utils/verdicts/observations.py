@@ -118,7 +118,7 @@ def _started(data: Mapping[str, Any]) -> Started:
     return Started(
         pods={str(pod["name"]): _pod(pod) for pod in data["pods"]},
         restart=_restart(restart) if restart else None,
-        errors=tuple(str(text) for text in data.get("errors") or ()),
+        errors=tuple(" ".join(str(text).split()) for text in data.get("errors") or ()),
     )
 
 

@@ -104,8 +104,9 @@ def _whole_nodes(
         if not taken:
             continue
         blind = any(result.status == "error" for result in local.get(name, ()))
-        if blind:
-            taken += local.pop(name)
+        if blind or (away and towards):
+            # What the node misses by itself is the same trouble.
+            taken += local.pop(name, [])
             for target, results in outside.items():
                 taken += [r for r in results if r.source == name]
                 outside[target] = [r for r in results if r.source != name]

@@ -16,9 +16,9 @@ Cells = Mapping[tuple[str, str], Status]
 WORDS: Mapping[Status, str] = {"success": "ok", "failure": "FAIL", "error": "err", "skipped": "-"}
 LETTERS: Mapping[Status, str] = {"success": ".", "failure": "F", "error": "e", "skipped": "-"}
 WIDTH = 80
+MESSAGE = WIDTH - 17  # a callback puts up to 17 columns in front of a message
 SHOWN = 10
 KINDS = 6
-LEFT = 15  # columns that a callback puts in front of a message
 
 
 def cells(results: Iterable[Result]) -> dict[tuple[str, str], Status]:
@@ -92,14 +92,14 @@ def sentence(totals: Mapping[str, Any]) -> str:
     return ", ".join(parts)
 
 
-def matrix_lines(names: Sequence[str], of: Cells) -> list[str]:
-    """The reachability matrix in at most 80 columns: rows send, columns answer."""
+def matrix_lines(names: Sequence[str], of: Cells, width: int = WIDTH) -> list[str]:
+    """The reachability matrix in at most ``width`` columns: rows send, columns answer."""
     outside = any(of.get((name, "outside"), "skipped") != "skipped" for name in names)
     columns = [*names, "outside"] if outside else [*names]
     label = min(20, max(len(name) for name in names) + len(str(len(names))) + 1) if names else 0
-    if label + 5 * len(columns) <= WIDTH:
+    if label + 5 * len(columns) <= width:
         return _with_words(names, columns, of, label)
-    return _with_letters(names, columns, of, label)
+    return _with_letters(names, columns, of, label, width)
 
 
 def _heads(columns: Sequence[str]) -> list[str]:
@@ -123,7 +123,9 @@ def _with_words(names: Sequence[str], columns: Sequence[str], of: Cells, label: 
     return lines
 
 
-def _with_letters(names: Sequence[str], columns: Sequence[str], of: Cells, label: int) -> list[str]:
+def _with_letters(
+    names: Sequence[str], columns: Sequence[str], of: Cells, label: int, width: int
+) -> list[str]:
     """One letter per cell. What nobody has to read is only counted: rows where everything
     passed, but for columns that are bad in most rows and are named instead."""
     rows = {
@@ -141,7 +143,7 @@ def _with_letters(names: Sequence[str], columns: Sequence[str], of: Cells, label
     if len(quiet) == len(names):
         return lines
     lines.append("the others (. ok, F FAIL, e could not look, - not asked):")
-    room = WIDTH - label - 1
+    room = width - label - 1
     for first in range(0, len(columns), room):
         lines += _heads_on_end(columns, first, room, label)
         lines += [
@@ -170,17 +172,18 @@ def problem_lines(problems: Sequence[Problem]) -> list[str]:
     """The first problems with what to do, and how many more there are."""
     lines: list[str] = []
     for problem in problems[:SHOWN]:
+        number = f"{len(problem.ids)} check{'s' * (len(problem.ids) != 1)}"
         kinds = [what for what, _count in problem.affected]
         more = f" and {len(kinds) - KINDS} more kinds" if len(kinds) > KINDS else ""
         what = ", ".join(kinds[:KINDS]) + more
-        head = f"{WORDS[problem.status]:<4} {problem.title} ({len(problem.ids)} checks: {what})"
-        lines += textwrap.wrap(head, WIDTH - LEFT, subsequent_indent=" " * 5)
+        head = f"{WORDS[problem.status]:<4} {problem.title} ({number}: {what})"
+        lines += textwrap.wrap(head, MESSAGE, subsequent_indent=" " * 5)
         example = problem.examples[0]
         for name in ("expected", "found", "remedy"):
             text = f"{name}: {getattr(example, name)}"
             lines += textwrap.wrap(
                 text,
-                WIDTH - LEFT,
+                MESSAGE,
                 initial_indent=" " * 5,
                 subsequent_indent=" " * 7,
                 break_long_words=False,

@@ -1,0 +1,211 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Long-lived processes in namespaces, by fork(2), unshare(2), setns(2) and mount(2).
+
+A process is started in two steps: it exists and waits; its starter writes down who it is; only
+then it goes on. When the starter dies in between, the process sees the end of the pipe and ends,
+so that there is never a process that nobody has written down.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import fcntl
+import os
+import re
+import shutil
+import signal
+import socket
+import struct
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Callable, Dict, List, Optional
+
+# linux/sched.h, linux/mount.h, linux/sockios.h
+NEWNS, NEWUTS, NEWIPC, NEWPID, NEWNET = 0x20000, 0x4000000, 0x8000000, 0x20000000, 0x40000000
+MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_BIND, MS_REC, MS_PRIVATE = 2, 4, 8, 4096, 16384, 1 << 18
+MNT_DETACH = 2
+SIOCGIFFLAGS, SIOCSIFFLAGS, IFF_UP = 0x8913, 0x8914, 1
+SHARED = ("net", "ipc", "uts")
+FOREVER = "2147483647"
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def _check(code: int, what: str) -> None:
+    if code:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number), what)
+
+
+def unshare(flags: int) -> None:
+    _check(_libc.unshare(flags), "unshare")
+
+
+def enter(path: str) -> None:
+    """Join the namespace that a path names (the os module has setns since Python 3.12 only)."""
+    handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        _check(_libc.setns(handle, 0), path)
+    finally:
+        os.close(handle)
+
+
+def mount(source: str, target: str, kind: str, flags: int) -> None:
+    arguments = (source.encode(), target.encode(), kind.encode(), ctypes.c_ulong(flags), None)
+    _check(_libc.mount(*arguments), target)
+
+
+def pin(pid: int, path: str) -> None:
+    """Give a process's network namespace a path, so that it can be handed to plugins and
+    outlives the process until DEL has run."""
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    with open(path, "a", encoding="ascii"):
+        pass
+    mount(f"/proc/{pid}/ns/net", path, "none", MS_BIND)
+
+
+def unpin(path: str) -> None:
+    while os.path.ismount(path):
+        _check(_libc.umount2(path.encode(), MNT_DETACH), path)
+    if os.path.exists(path):
+        os.unlink(path)
+
+
+def same(pid: int, path: str) -> bool:
+    """Whether ``path`` is the network namespace of the process."""
+    try:
+        return os.stat(f"/proc/{pid}/ns/net").st_ino == os.stat(path).st_ino
+    except OSError:
+        return False
+
+
+@dataclass(frozen=True)
+class Program:
+    """What to start: ``before`` runs in a passing parent (its namespaces for children count),
+    ``inside`` in the process itself once it may go on, then the program takes its place."""
+
+    argv: List[str]
+    env: Dict[str, str]
+    workdir: str
+    log: str
+    before: Callable[[], None]
+    inside: Callable[[], None]
+    executable: Optional[str] = None
+
+
+def start(program: Program, known: Callable[[int], None]) -> int:
+    """Start a process that outlives us; ``known`` writes its number down before it goes on.
+    Raises OSError with what the process says when it does not come to its program."""
+    go_reader, go_writer = os.pipe()
+    reader, writer = os.pipe()
+    passing = os.fork()
+    if not passing:
+        os.close(go_writer)
+        os.close(reader)
+        _pass(program, go_reader, writer)
+    os.close(go_reader)
+    os.close(writer)
+    with os.fdopen(reader, "rb") as answers, os.fdopen(go_writer, "wb", buffering=0) as go:
+        first = answers.readline().decode(errors="replace").strip()
+        os.waitpid(passing, 0)
+        if not first.isdigit():
+            raise OSError(first or "the process ended before it began")
+        known(int(first))
+        go.write(b".")
+        # The pipe closes when the program takes over (close on exec), or after an error.
+        error = answers.read().decode(errors="replace").strip()
+    if error:
+        raise OSError(error)
+    return int(first)
+
+
+def _pass(program: Program, go: int, writer: int) -> None:
+    """The passing parent: it ends at once, and the node's init inherits and reaps its child."""
+    try:
+        program.before()
+        child = os.fork()
+        if child:
+            os.write(writer, f"{child}\n".encode())
+            os._exit(0)
+        if os.read(go, 1):
+            _become(program, writer)
+    except BaseException as error:
+        os.write(writer, f"{error}\n".encode())
+    finally:
+        os._exit(127)
+
+
+def _become(program: Program, writer: int) -> None:
+    os.setsid()
+    os.umask(0o022)
+    log = os.open(program.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+    nothing = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+    for source, target in ((nothing, 0), (log, 1), (log, 2)):
+        os.dup2(source, target)
+    for name in os.listdir("/proc/self/fd"):
+        if int(name) > 2 and int(name) != writer:
+            with suppress(OSError):  # the one that listed them is closed already
+                os.close(int(name))
+    for number in (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGHUP, signal.SIGINT):
+        signal.signal(number, signal.SIG_DFL)
+    program.inside()
+    os.chdir(program.workdir)
+    try:
+        os.execvpe(program.executable or program.argv[0], program.argv, program.env)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, program.argv[0]) from error
+
+
+def pause(name: str, log: str) -> Program:
+    """The infra container: holds network, IPC and UTS namespace and does nothing. It has no PID
+    namespace and no children, so there is nothing that it would have to reap."""
+    path = shutil.which("sleep") or "/bin/sleep"
+    # A program of many names (busybox) looks at its first argument; others may show the pod.
+    single = os.path.basename(os.path.realpath(path)) == "sleep"
+    title = f"podnet-pause:{name}" if single else "sleep"
+
+    def inside() -> None:
+        unshare(NEWNET | NEWIPC | NEWUTS)
+        socket.sethostname(name)
+        loopback_up()
+
+    return Program([title, FOREVER], {}, "/", log, lambda: None, inside, path)
+
+
+def loopback_up() -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as handle:
+        answer = fcntl.ioctl(handle, SIOCGIFFLAGS, struct.pack("16sH14x", b"lo", 0))
+        flags = struct.unpack("16sH14x", answer)[1] | IFF_UP
+        fcntl.ioctl(handle, SIOCSIFFLAGS, struct.pack("16sH14x", b"lo", flags))
+
+
+def app(infra: int, argv: List[str], env: Dict[str, str], workdir: str, log: str) -> Program:
+    """An app container: joins the infra container, with its own mount and PID namespace."""
+
+    def before() -> None:
+        for kind in SHARED:
+            enter(f"/proc/{infra}/ns/{kind}")
+        unshare(NEWNS | NEWPID)
+
+    def inside() -> None:
+        mount("none", "/", "none", MS_REC | MS_PRIVATE)
+        _forget_pins()
+        mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC)
+        try:
+            # Else /sys/class/net shows the node's interfaces.
+            mount("sysfs", "/sys", "sysfs", MS_NOSUID | MS_NODEV | MS_NOEXEC)
+        except OSError as error:
+            os.write(2, f"podnet: /sys stays the node's: {error}\n".encode())
+
+    return Program(argv, env, workdir, log, before, inside)
+
+
+def _forget_pins() -> None:
+    """The copy of the mount table holds all namespaces that have a path, those of other pods say:
+    without this they would live as long as this container."""
+    with open("/proc/self/mountinfo", "rb") as stream:
+        lines = [line.partition(b" - ") for line in stream]
+    for mounted, _dash, source in reversed(lines):
+        if source.split()[0] == b"nsfs":
+            path = re.sub(rb"\\([0-7]{3})", lambda m: bytes([int(m[1], 8)]), mounted.split()[4])
+            _libc.umount2(path, MNT_DETACH)  # fails for one that is hidden below another mount
