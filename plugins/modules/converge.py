@@ -12,8 +12,8 @@ version_added: 0.1.0
 description:
   - Stage V(read) reads the node in one round trip and computes its changes and their undo.
   - Stage V(gate) runs once and fails when any node is not ready, before any node is changed.
-  - Stages V(add), V(switch) and V(remove) run one phase of the transaction in one round trip each. A phase
-    that fails is taken back by the node itself.
+  - Stages V(add), V(switch) and V(remove) run one phase of the transaction in one round trip each.
+    A phase that fails is taken back by the node itself.
   - A run that switches or removes anything waits for V(commit) on every node; without it within
     O(confirm_seconds) each node takes everything back by itself. V(rollback) does that at once.
   - Needs a POSIX shell, iproute2 and nftables on the node, and no Python.

@@ -10,8 +10,10 @@ module: plan
 short_description: Read and check the inventory of the whole fleet
 version_added: 0.1.0
 description:
-  - Reads the pod network that the inventory describes, for all nodes at once, whatever C(--limit) says.
-  - Reports every problem of the inventory together, each with where, what, expected, found and remedy.
+  - Reads the pod network that the inventory describes, for all nodes at once, whatever C(--limit)
+    says.
+  - Reports every problem of the inventory together, each with where, what, expected, found and
+    remedy.
   - Runs once, on the controller, and opens no connection.
 options:
   group:
