@@ -18,11 +18,13 @@ COMMAND_SECONDS = 60.0
 
 def run(argv: List[str], env: Mapping[str, str], stdin: str) -> Answer:
     """Run a command to its end: (exit code, output, errors). ``env`` is added to ours."""
+    # The path of a user's connection may lack ip, and the iptables that plugins look for.
+    path = ":".join(filter(None, (os.environ.get("PATH"), "/usr/local/sbin:/usr/sbin:/sbin")))
     try:
         done = subprocess.run(
             argv,
             input=stdin,
-            env={**os.environ, **env},
+            env={**os.environ, "PATH": path, "LC_ALL": "C", **env},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             universal_newlines=True,

@@ -11,7 +11,6 @@ from __future__ import annotations
 import ctypes
 import fcntl
 import os
-import re
 import shutil
 import signal
 import socket
@@ -189,7 +188,6 @@ def app(infra: int, argv: List[str], env: Dict[str, str], workdir: str, log: str
 
     def inside() -> None:
         mount("none", "/", "none", MS_REC | MS_PRIVATE)
-        _forget_pins()
         mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC)
         try:
             # Else /sys/class/net shows the node's interfaces.
@@ -198,14 +196,3 @@ def app(infra: int, argv: List[str], env: Dict[str, str], workdir: str, log: str
             os.write(2, f"podnet: /sys stays the node's: {error}\n".encode())
 
     return Program(argv, env, workdir, log, before, inside)
-
-
-def _forget_pins() -> None:
-    """The copy of the mount table holds all namespaces that have a path, those of other pods say:
-    without this they would live as long as this container."""
-    with open("/proc/self/mountinfo", "rb") as stream:
-        lines = [line.partition(b" - ") for line in stream]
-    for mounted, _dash, source in reversed(lines):
-        if source.split()[0] == b"nsfs":
-            path = re.sub(rb"\\([0-7]{3})", lambda m: bytes([int(m[1], 8)]), mounted.split()[4])
-            _libc.umount2(path, MNT_DETACH)  # fails for one that is hidden below another mount

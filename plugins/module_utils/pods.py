@@ -206,6 +206,12 @@ class Pod:
             del record["containers"][name]
             self._save(record)
 
+    def last_words(self, name: str) -> str:
+        """The last line that a container has written."""
+        with open(os.path.join(self.folder, f"{name}.log"), errors="replace") as stream:
+            lines = stream.read().split("\n")
+        return next((line.strip() for line in reversed(lines) if line.strip()), "nothing written")
+
     def _wait_for_addresses(self, ifname: str) -> None:
         """IPv6 addresses cannot be used while duplicate detection runs (RFC 4862)."""
         end = time.monotonic() + DAD_SECONDS

@@ -13,6 +13,8 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import os
+import resource
 import selectors
 import socket
 import struct
@@ -78,10 +80,9 @@ class Server:
                 self._listen(family, kind, anywhere, port)
 
     def _listen(self, family: int, kind: int, anywhere: str, port: int) -> None:
-        try:
-            listener = socket.socket(family, kind)
-        except OSError:
-            return  # a host without IPv6
+        if family == socket.AF_INET6 and not os.path.exists("/proc/net/if_inet6"):
+            return  # a kernel without IPv6
+        listener = socket.socket(family, kind)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if family == socket.AF_INET6:
             listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
@@ -133,6 +134,8 @@ def main() -> int:
     parser.add_argument("--port", type=int, default=7717)
     parser.add_argument("--ttl", type=float, default=float("inf"), metavar="SECONDS")
     arguments = parser.parse_args()
+    _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     Server(arguments.port).serve(time.monotonic() + arguments.ttl)
     return 0
 

@@ -259,7 +259,7 @@ def started(params: Dict[str, Any]) -> Dict[str, Any]:
             with pod.locked():
                 record = create(pod, params, program)
                 made.append(pod)
-                await_server(record, params["port"])
+                await_server(pod, record, params["port"])
                 if params["restart_check"] and restart is None:
                     restart = restart_container(pod, record)
         except FAULTS as error:
@@ -274,7 +274,7 @@ def started(params: Dict[str, Any]) -> Dict[str, Any]:
 
 
 def create(pod: Pod, params: Dict[str, Any], program: str) -> Dict[str, Any]:
-    wanted = {"ifname": "eth0", "capabilities": {}, "namespace": None}
+    wanted: Dict[str, Any] = {"ifname": "eth0", "capabilities": {}, "namespace": None}
     record = pod.create(wanted, cni.read_conflist(params["conflist"]))
     python, ttl = sys.executable or "python3", str(params["ttl"])
     server = [python, program, "--port", str(params["port"]), "--ttl", ttl]
@@ -297,13 +297,13 @@ def look(pod: Pod, errors: List[str]) -> Optional[Dict[str, Any]]:
     return {**{key: facts[key] for key in POD_KEYS}, "containers": containers}
 
 
-def await_server(record: Dict[str, Any], port: int) -> None:
+def await_server(pod: Pod, record: Dict[str, Any], port: int) -> None:
     """Wait until the server listens: probes of other nodes may come at once. Raises OSError."""
     server = record["containers"]["server"]
     end = time.monotonic() + LISTEN_SECONDS
     while not listens(server["pid"], port):
         if not machine.alive(server):
-            raise OSError("container server has ended; see its log in the pod's folder")
+            raise OSError(f"container server has ended: {pod.last_words('server')}")
         if time.monotonic() > end:
             raise OSError(f"container server does not listen on port {port}")
         time.sleep(0.02)

@@ -99,15 +99,50 @@ class Fleet:
     ) -> None:
         self.play("lab_down", check=True)
 
+    def module(
+        self, node: str, name: str, arguments: dict[str, Any], *, fails: bool = False
+    ) -> dict[str, Any]:
+        """Run one module on a node; its result. ``_check`` among the arguments: check mode."""
+        check = arguments.pop("_check", False)
+        done = self._run(
+            ["ansible", "-i", "hosts.yml", node, "-m", name, "-a", json.dumps(arguments)]
+            + ["-e", f"@{self.labs / self.name / 'vars.json'}"]
+            + (["--check"] if check else []),
+            ANSIBLE_STDOUT_CALLBACK="ansible.builtin.minimal",
+            ANSIBLE_CALLBACK_RESULT_FORMAT="json",
+        )
+        if bool(done.returncode) != fails:
+            raise AssertionError(f"{name} {arguments}\n{done.stdout}\n{done.stderr}")
+        result: dict[str, Any] = json.loads(done.stdout.partition(" => ")[2])
+        return result
+
+    def _run(self, command: list[str], **more: str) -> subprocess.CompletedProcess[str]:
+        environment = {
+            **os.environ,
+            "ANSIBLE_CONFIG": str(REPO / "ansible.cfg"),
+            "ANSIBLE_COLLECTIONS_PATH": str(REPO / ".ansible" / "collections"),
+            "ANSIBLE_NOCOLOR": "1",
+            **more,
+        }
+        program = str(Path(sys.executable).parent / command[0])
+        return subprocess.run(
+            [program, *command[1:]],
+            cwd=self.folder,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
     def play(
         self, playbook: str, *arguments: str, check: bool = False
     ) -> subprocess.CompletedProcess[str]:
         """Run a playbook of the collection by its FQCN, from the fleet's own folder."""
         command = [
-            str(Path(sys.executable).parent / "ansible-playbook"),
+            "ansible-playbook",
             "-i",
             "hosts.yml",
-            f"podnet.fabric.{playbook}",
+            playbook if playbook.endswith(".yml") else f"podnet.fabric.{playbook}",
             "-e",
             json.dumps({"podnet_lab_name": self.name, "podnet_lab_dir": str(self.labs)}),
             *(
@@ -117,15 +152,7 @@ class Fleet:
             ),
             *arguments,
         ]
-        environment = {
-            **os.environ,
-            "ANSIBLE_CONFIG": str(REPO / "ansible.cfg"),
-            "ANSIBLE_COLLECTIONS_PATH": str(REPO / ".ansible" / "collections"),
-            "ANSIBLE_NOCOLOR": "1",
-        }
-        done = subprocess.run(
-            command, cwd=self.folder, env=environment, capture_output=True, text=True, check=False
-        )
+        done = self._run(command)
         if check and done.returncode:
             raise AssertionError(f"{' '.join(command)}\n{done.stdout}\n{done.stderr}")
         return done

@@ -22,7 +22,7 @@ BIN = "/usr/lib/cni"
 SETUP = """
 set -eu
 mount --make-rprivate /
-# Namespaces that have a path on the machine must not live as long as this node.
+# Namespaces that have a path on the machine are none of this node's.
 grep ' - nsfs ' /proc/self/mountinfo | while read -r _ _ _ _ path _; do umount -l "$path"; done
 for d in {private}; do mkdir -p "$d"; mount -t tmpfs podnet-test "$d"; done
 mkdir -p /etc/cni/net.d /run/netns
@@ -77,6 +77,7 @@ class PodNode:
     path = "/etc/cni/net.d/10-podnet.conflist"
 
     def __enter__(self) -> PodNode:
+        self._arguments = tempfile.TemporaryDirectory()
         kinds = ["--net", "--mount", "--uts", "--ipc", "--pid", "--fork", "--kill-child"]
         text = SETUP.replace("{private}", " ".join(PRIVATE))
         self._holder = subprocess.Popen(
@@ -101,6 +102,7 @@ class PodNode:
     ) -> None:
         self._holder.kill()
         self._holder.communicate()
+        self._arguments.cleanup()
 
     @property
     def inside(self) -> list[str]:
@@ -131,10 +133,11 @@ class PodNode:
     ) -> subprocess.Popen[str]:
         """A module on its way, in a process of its own."""
         name = f"ansible_collections.podnet.fabric.plugins.modules.{module}"
-        with tempfile.NamedTemporaryFile("w", suffix=".json", delete=False) as stream:
+        handle, path = tempfile.mkstemp(suffix=".json", dir=self._arguments.name)
+        with os.fdopen(handle, "w", encoding="utf-8") as stream:
             json.dump({"ANSIBLE_MODULE_ARGS": arguments}, stream)
         return subprocess.Popen(
-            [*self.inside, sys.executable, "-m", name, stream.name],
+            [*self.inside, os.path.abspath(sys.executable), "-m", name, path],
             env={**os.environ, "PYTHONPATH": str(ROOT / ".ansible/collections"), **(env or {})},
             cwd="/",
             stdin=subprocess.DEVNULL,

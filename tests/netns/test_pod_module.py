@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible_collections.podnet.fabric.plugins.module_utils.machine import started_at
+from ansible_collections.podnet.fabric.plugins.module_utils.namespaces import Program, start
 from podnode import BIN, POD_MTU, PodNode, conflist
 
 APP = {"name": "app", "command": ["sleep", "1000"], "env": {"COLOUR": "red"}, "workdir": "/tmp"}
@@ -242,18 +244,49 @@ def test_killed_in_the_middle(node: PodNode, then: str, first: bool) -> None:
 
 
 def test_killed_at_any_time(node: PodNode) -> None:
-    """Whatever the moment, one run of absent cleans up."""
-    seen = set()
-    for number in range(16):
+    """Whatever the moment, one run of absent cleans up; the moments come later and later until
+    the module is at its end."""
+    remains, delay, whole = 0, 0.08, False
+    while not whole and delay < 5:
         process = node.start("pod", {"name": "web", "containers": [APP]})
-        time.sleep(0.12 + number * 0.02)
-        kill(process)
-        time.sleep(0.02)
-        seen.add(bool(node.left()))
+        time.sleep(delay)
+        whole = process.poll() is not None
+        if not whole:
+            kill(process)
+            remains += bool(node.left())
+        else:
+            assert json.loads(process.communicate()[0])["changed"]
         node.pod(state="absent")
-        assert node.left() == "", f"killed after step {number}"
-        assert node.sh("pgrep -x sleep -r S,R,D || true").split() == ["1"]
-    assert True in seen, "no kill came when there was something to leave"
+        assert node.left() == "", f"killed after {delay} s"
+        assert node.sh("pgrep -x 'sleep|python3?' -r S,R,D || true").split() == ["1"]
+        delay += 0.015
+    assert remains and whole, "no kill came when there was something to leave"
+
+
+@pytest.mark.parametrize("end", ["raise", "kill"])
+def test_a_process_that_nobody_has_written_down_does_not_go_on(tmp_path: Path, end: str) -> None:
+    """The moment between fork and record, which no kill by the clock hits."""
+    born, gone_on = tmp_path / "born", tmp_path / "gone on"
+
+    def known(pid: int) -> None:
+        born.write_text(str(pid), encoding="ascii")
+        if end == "kill":
+            os.kill(os.getpid(), signal.SIGKILL)
+        raise OSError("no space left")
+
+    program = Program(["sleep", "60"], {}, "/", str(tmp_path / "log"), lambda: None, gone_on.touch)
+    starter = os.fork()
+    if not starter:
+        try:
+            start(program, known)
+        finally:
+            os._exit(0)
+    os.waitpid(starter, 0)
+    pid = int(born.read_text(encoding="ascii"))
+    deadline = time.monotonic() + 5
+    while started_at(pid) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert started_at(pid) is None and not gone_on.exists()
 
 
 @pytest.mark.parametrize(

@@ -231,6 +231,15 @@ def test_errors_are_observations(node: PodNode) -> None:
     assert "no IP addresses available" in seen["errors"][0]
 
 
+def test_server_that_does_not_come_up_is_an_error_and_the_pod_is_still_seen(node: PodNode) -> None:
+    seen = node.module("reachability", state="started", node="n1", port=70000)["observation"]
+    assert len(seen["errors"]) == 2
+    for name, error in zip(("a", "b"), seen["errors"], strict=True):
+        assert error.startswith(f"podnet-verify-{name}: container server has ended")
+        assert "port must be 0-65535" in error
+    assert [pod["addresses"] for pod in seen["pods"]] == [A, B]
+
+
 def test_absent_and_leftovers(node: PodNode) -> None:
     assert not node.module("reachability", state="absent", node="n1")["changed"]
     node.module("reachability", state="started", node="n1")
@@ -246,3 +255,31 @@ def test_forgotten_server_ends(node: PodNode) -> None:
     node.module("reachability", state="started", node="n1", ttl=1)
     time.sleep(2.5)
     assert node.run("pgrep -f probe_server.py -r S,R,D").returncode
+
+
+CLIENTS = """
+import hashlib, json, socket, struct
+made, payload = [], bytes(range(256)) * 256
+for number in range(400):
+    to = ("10.64.1.2", "fd00:64:1::2")[number % 2]
+    client = socket.create_connection((to, 7717), timeout=10)
+    client.sendall(struct.pack("!I", len(payload)) + payload[:1000])
+    made.append(client)
+for client in made:
+    client.sendall(payload[1000:])
+for client in made:
+    answer = json.loads(client.makefile().readline())
+    assert answer["length"] == 65536 and answer["sha256"] == hashlib.sha256(payload).hexdigest()
+    assert answer["source"] in ("10.64.1.1", "fd00:64:1::1")
+    assert answer["port"] == client.getsockname()[1]
+    assert client.recv(1) == b""
+greedy = socket.create_connection(("10.64.1.2", 7717), timeout=10)
+greedy.sendall(struct.pack("!I", 65537))
+assert greedy.recv(1) == b""
+print("fine")
+"""
+
+
+def test_server_answers_hundreds_of_clients_at_once(started: PodNode) -> None:
+    started.write("/run/clients.py", CLIENTS)
+    assert started.sh("/usr/bin/env python3 /run/clients.py").strip() == "fine"

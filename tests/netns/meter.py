@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Count lost packets: one process per pair, run in a pod's network namespace on a node.
+
+Sends ICMP echo requests at a fixed rate until it is told to stop (SIGINT), waits a second for what
+is still on its way, and prints sent, lost and the longest gap between two answers in milliseconds.
+
+Usage: python3 meter.py ADDRESS PACKETS_PER_SECOND
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import signal
+import socket
+import struct
+import sys
+import time
+
+
+def checksum(data: bytes) -> int:
+    total = sum(struct.unpack(f"!{len(data) // 2}H", data))
+    total = (total >> 16) + (total & 0xFFFF)
+    return ~(total + (total >> 16)) & 0xFFFF
+
+
+class Meter:
+    def __init__(self, address: str, rate: float) -> None:
+        self.v6 = ":" in address
+        family = socket.AF_INET6 if self.v6 else socket.AF_INET
+        protocol = socket.IPPROTO_ICMPV6 if self.v6 else socket.IPPROTO_ICMP
+        self.socket = socket.socket(family, socket.SOCK_RAW, protocol)
+        self.socket.setblocking(False)
+        self.socket.connect((address, 0))
+        self.ident, self.step = os.getpid() & 0xFFFF, 1 / rate
+        self.sent, self.answered = 0, set()
+        self.last, self.gap, self.stopping = 0.0, 0.0, False
+
+    def send(self) -> None:
+        head = struct.pack("!BBHHH", 128 if self.v6 else 8, 0, 0, self.ident, self.sent & 0xFFFF)
+        body = struct.pack("!Q", self.sent)
+        if not self.v6:
+            head = head[:2] + struct.pack("!H", checksum(head + body)) + head[4:]
+        # Without a route at this moment it counts as sent, and as lost.
+        with contextlib.suppress(OSError):
+            self.socket.send(head + body)
+        self.sent += 1
+
+    def receive(self) -> None:
+        while True:
+            try:
+                packet = self.socket.recv(2048)
+            except BlockingIOError:
+                return
+            except OSError:
+                continue  # an ICMP error about an earlier packet
+            packet = packet if self.v6 else packet[(packet[0] & 15) * 4 :]
+            if packet[0] != (129 if self.v6 else 0) or packet[4:6] != struct.pack("!H", self.ident):
+                continue
+            now = time.monotonic()
+            self.gap = max(self.gap, now - self.last if self.last else 0.0)
+            self.last = now
+            self.answered.add(struct.unpack("!Q", packet[8:16])[0])
+
+    def run(self) -> None:
+        due = time.monotonic()
+        while not self.stopping:
+            now = time.monotonic()
+            if now >= due:
+                self.send()
+                due = max(due + self.step, now - 10 * self.step)
+            if select.select([self.socket], [], [], max(0.0, due - time.monotonic()))[0]:
+                self.receive()
+        end = time.monotonic() + 1
+        while time.monotonic() < end and len(self.answered) < self.sent:
+            if select.select([self.socket], [], [], 0.05)[0]:
+                self.receive()
+        lost = self.sent - len(self.answered)
+        print(f"meter {self.sent} {lost} {self.gap * 1000:.0f}", flush=True)
+
+
+def main() -> None:
+    meter = Meter(sys.argv[1], float(sys.argv[2]))
+
+    def stop(_signal: int, _frame: object) -> None:
+        meter.stopping = True
+
+    signal.signal(signal.SIGINT, stop)
+    signal.signal(signal.SIGALRM, stop)
+    signal.alarm(120)  # a forgotten meter ends by itself
+    meter.run()
+
+
+if __name__ == "__main__":
+    main()
