@@ -52,7 +52,8 @@ def holders(fabric: Fabric, states: States) -> tuple[Holder, ...]:
 def _old_ranges(fabric: Fabric, name: str, state: State) -> list[str]:
     wanted = set(fabric.by_name[name].pod_cidrs)
     recorded = [ipaddress.ip_interface(text).network for text in state.recorded_addresses]
-    ranges = [str(network) for network in recorded if not network.is_link_local]
+    # Link-local and single addresses are the devices' own; no pod has one of them.
+    ranges = [str(n) for n in recorded if not n.is_link_local and n.num_addresses > 1]
     return [cidr for cidr in dict.fromkeys(ranges) if cidr not in wanted]
 
 

@@ -259,7 +259,7 @@ def plan_node(fabric: Fabric, name: str, retiring: Retiring = NOTHING_RETIRING) 
         pod_mtu=mtu,
         sysctls=tuple(_sysctls({family_of(cidr) for cidr in ranges}, links)),
         links=links,
-        addresses=tuple(_addresses(fabric.bridge, node, ranges)),
+        addresses=tuple(_addresses(links, node, ranges)),
         entries=tuple(entries),
         paths=tuple(paths),
         direct_peers=tuple(direct),
@@ -268,14 +268,21 @@ def plan_node(fabric: Fabric, name: str, retiring: Retiring = NOTHING_RETIRING) 
     )
 
 
-def _addresses(bridge: str, node: Node, ranges: tuple[str, ...]) -> Iterator[Address]:
+def _addresses(links: tuple[Link, ...], node: Node, ranges: tuple[str, ...]) -> Iterator[Address]:
+    bridge, *overlays = links
     for cidr in ranges:
-        yield Address(bridge, f"{gateway_of(cidr)}/{cidr.rpartition('/')[2]}")
+        yield Address(bridge.name, f"{gateway_of(cidr)}/{cidr.rpartition('/')[2]}")
     if any(family_of(cidr) == "ipv6" for cidr in ranges):
         # Without a link-local address the kernel sends no neighbour solicitation for packets
         # that it forwards (net/ipv6/ndisc.c, ndisc_send_ns). The kernel's own would wait for
         # duplicate detection until the first pod is there, and then for a second longer.
-        yield Address(bridge, f"{link_local_of(node.bridge_mac)}/64")
+        yield Address(bridge.name, f"{link_local_of(node.bridge_mac)}/64")
+    first = next((cidr for cidr in ranges if family_of(cidr) == "ipv4"), None)
+    for link in overlays if first else ():
+        # On a device without an IPv4 address loose reverse-path filtering is as strict as strict
+        # (net/ipv4/fib_frontend.c, __fib_validate_source: no_addr), and drops what arrives while
+        # one end of a pair has switched to a new device and the other has not.
+        yield Address(link.name, f"{gateway_of(first or '')}/32")
 
 
 def _sysctls(families: set[Family], links: tuple[Link, ...]) -> Iterator[Sysctl]:

@@ -11,7 +11,7 @@ import jinja2
 
 from .conflist import conflist_text
 from .intent.model import FAMILIES, Fabric, family_of
-from .kernel.objects import FdbEntry, KernelObject, Neighbour, Route, lines
+from .kernel.objects import FdbEntry, KernelObject, Link, Neighbour, Route, lines
 from .plan import NodePlan, digest
 
 # Which role owns which definition; the template is the role's `templates/<name>.j2`.
@@ -63,14 +63,19 @@ def _context(fabric: Fabric, plan: NodePlan) -> dict[str, object]:
         "fabric": fabric,
         "node": plan.node,
         "pod_mtu": plan.pod_mtu,
-        "bridge": lines((bridge, *plan.addresses), "ip"),
-        "overlays": [Group(link.name, tuple(lines((link,), "ip"))) for link in overlays],
+        "bridge": _device(plan, bridge),
+        "overlays": [_device(plan, link) for link in overlays],
         "neighbours": _groups(plan, Neighbour, "ip"),
         "fdb": _groups(plan, FdbEntry, "bridge"),
         "routes": _groups(plan, Route, "ip"),
         "sysctls": plan.sysctls,
         "masquerade": _masquerade(fabric, plan),
     }
+
+
+def _device(plan: NodePlan, link: Link) -> list[str]:
+    """A device and its addresses."""
+    return lines((link, *(item for item in plan.addresses if item.dev == link.name)), "ip")
 
 
 def _groups(plan: NodePlan, kind: type, tool: str) -> list[Group]:

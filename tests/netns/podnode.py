@@ -23,7 +23,9 @@ SETUP = """
 set -eu
 mount --make-rprivate /
 # Namespaces that have a path on the machine are none of this node's.
-grep ' - nsfs ' /proc/self/mountinfo | while read -r _ _ _ _ path _; do umount -l "$path"; done
+grep ' - nsfs ' /proc/self/mountinfo | while read -r _ _ _ _ path _; do
+  umount -l "$path" 2>/dev/null || :  # a lab may have gone meanwhile
+done
 for d in {private}; do mkdir -p "$d"; mount -t tmpfs podnet-test "$d"; done
 mkdir -p /etc/cni/net.d /run/netns
 mount -t sysfs podnet-test /sys

@@ -203,7 +203,7 @@ class Model:
             if change.undo:
                 self.run(change.undo, wanted)
 
-    def state(self, bridge: str, recorded: tuple[str, ...], generation: dict[str, str]) -> State:
+    def state(self, recorded: tuple[str, ...], generation: dict[str, str]) -> State:
         """What the read script would tell of this node."""
         own = {n for n, link in self.links.items() if link["altname"] == f"podnet-{n}"}
         links = tuple(
@@ -215,7 +215,7 @@ class Model:
         files = {f"/etc/podnet/current/{name}": sha for name, sha in generation.items()}
         return State(
             links=links,
-            addresses=tuple(Address(d, c) for d, c in sorted(self.addresses) if d == bridge),
+            addresses=tuple(Address(d, c) for d, c in sorted(self.addresses)),
             recorded_addresses=recorded,
             routes=tuple(r for (_d, p, m), r in self.routes.items() if (p, m) == ("112", "112")),
             neighbours=tuple(

@@ -87,6 +87,7 @@ SECTIONS: dict[str, Any] = {
     "recorded": "10.64.1.1/24\n",
     "held": "# comment\nnet/ipv6/conf/eth0/accept_ra = 2",
     "node": "current=generations/7\ngenerations=6 7 x \ntable=yes\nsystemd=yes\nmissing= nft awk",
+    "overlay": [],
     "addresses": [
         {},
         {
@@ -196,7 +197,14 @@ def test_a_missing_section_is_an_error_and_no_empty_node(name: str) -> None:
 def test_what_is_no_output_of_the_tool_is_an_error(name: str, text: str) -> None:
     harmless = {
         "[5]": ("fdb vx9",),
-        '[{"x": 1}]': ("neighbours", "fdb pn64", "fdb vx9", "addresses", "underlay 192.0.2.1"),
+        '[{"x": 1}]': (
+            "neighbours",
+            "fdb pn64",
+            "fdb vx9",
+            "addresses",
+            "overlay",
+            "underlay 192.0.2.1",
+        ),
     }
     if name in harmless.get(text, ()):
         read({**SECTIONS, name: text})

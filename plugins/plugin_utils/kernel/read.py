@@ -22,7 +22,7 @@ s routes6; ip -j -6 route show table main
 s neighbours; ip -j neigh show nud permanent
 s nft; cat /run/podnet/nft 2>/dev/null || echo
 t=$(nft -s list table inet podnet 2>/dev/null) && printf '%s\n' "$t" | sha256sum
-s recorded; sed -n 's/^address replace \([^ ]*\).*/\1/p' /etc/podnet/current/bridge.batch 2>/dev/null
+s recorded; sed -n 's/^address replace \([^ ]*\).*/\1/p' /etc/podnet/current/*.batch 2>/dev/null
 s held; cat /etc/podnet/underlay.sysctl 2>/dev/null
 s node
 echo "current=$(readlink /etc/podnet/current)"
@@ -42,7 +42,7 @@ echo "missing=$m"
 # Who still holds an address of a range that is not wanted any more: host-local's notes, and
 # what the network namespaces really have, so that a leaked note is told from a pod.
 _HOLDERS = r"""old=
-for a in $(sed -n 's/^address replace \([^ ]*\).*/\1/p' /etc/podnet/current/bridge.batch 2>/dev/null); do
+for a in $(sed -n 's/^address replace \([^ ]*\).*/\1/p' /etc/podnet/current/*.batch 2>/dev/null); do
   case ' {addresses} ' in *" $a "*) ;; *) old=1 ;; esac
 done
 s reservations
@@ -92,7 +92,7 @@ def read_script(
     """The script for one node. All arguments are values of the plan, quoted here once more."""
     parts = [
         _HEAD,
-        "s addresses; ip -j addr show type bridge\ndevs=\n",
+        "s addresses; ip -j addr show type bridge\ns overlay; ip -j addr show type vxlan\ndevs=\n",
     ]
     for address in underlay:
         parts.append(

@@ -147,7 +147,11 @@ def _state(sections: Mapping[str, str], wanted: frozenset[str]) -> State:
     return State(
         links=links,
         foreign_links=foreign_links,
-        addresses=tuple(_addresses(sections["addresses"], frozenset(link.name for link in links))),
+        addresses=tuple(
+            address
+            for name in ("addresses", "overlay")
+            for address in _addresses(sections[name], frozenset(link.name for link in links))
+        ),
         recorded_addresses=tuple(sections["recorded"].split()),
         routes=routes,
         foreign_routes=foreign_routes,
