@@ -19,7 +19,7 @@ from fleet import DUMP, Fleet, Spec, without_timers
 ONE, TWO, THREE = "node-1", "node-2", "node-3"
 METER = Path(__file__).with_name("meter.py")
 LEFT = "ip route; ip -6 route; nft list ruleset; ip neigh show nud permanent"
-RATE = 500  # packets per second and pair
+RATE = 250  # packets per second and pair
 
 
 @pytest.fixture
@@ -116,7 +116,7 @@ def edit(fleet: Fleet, change: Callable[[dict[str, Any], dict[str, Any]], None])
 
 
 def test_no_packet_is_lost_in_any_change(fleet: Fleet) -> None:
-    pods = {node: pod(fleet, node, "old") for node in (ONE, THREE)}
+    pods = {node: pod(fleet, node, "old") for node in fleet.nodes}
     table: dict[str, Reading] = {}
     for change in (to_vxlan, to_auto, other_vni, other_port, smaller_mtu, change_cidr):
         edit(fleet, change)
@@ -136,7 +136,7 @@ def test_meter_sees_a_naive_change(fleet: Fleet) -> None:
     meters = Meters(fleet, pods)
     fleet.ssh(ONE, "r=$(ip route show 10.64.2.0/24); ip route del $r; sleep 0.3; ip route add $r")
     reading = meters.stop()
-    assert reading.lost > 50 and reading.gap > 250
+    assert reading.lost > 25 and reading.gap > 250
 
 
 def test_old_range_stays_while_a_pod_holds_it_and_goes_with_it(fleet: Fleet) -> None:

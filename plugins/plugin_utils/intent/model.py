@@ -17,7 +17,7 @@ from typing import Any, Literal
 Family = Literal["ipv4", "ipv6"]
 FAMILIES: tuple[Family, ...] = ("ipv4", "ipv6")
 
-# Outer Ethernet 14 + outer IP 20 or 40 + UDP 8 + VXLAN 8 (RFC 7348, section 5).
+# Inner Ethernet 14 + outer IP 20 or 40 + UDP 8 + VXLAN 8 (RFC 7348, section 5).
 VXLAN_OVERHEAD: Mapping[Family, int] = {"ipv4": 50, "ipv6": 70}
 
 
