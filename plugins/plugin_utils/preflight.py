@@ -26,7 +26,7 @@ def preflight(fabric: Fabric, plan: NodePlan, have: State) -> list[Problem]:
         *_underlay(plan, have),
         *_names(plan, have),
         *_routes(plan, have),
-        *_cni(fabric, have),
+        *_cni(fabric, plan, have),
     ]
 
 
@@ -125,12 +125,12 @@ def _names(plan: NodePlan, have: State) -> Iterator[Problem]:
             )
 
 
-def _cni(fabric: Fabric, have: State) -> Iterator[Problem]:
+def _cni(fabric: Fabric, plan: NodePlan, have: State) -> Iterator[Problem]:
     version, folder = fabric.cni.version, fabric.cni.bin_dir
     missing = missing_plugins(fabric, have)
     if missing:
         yield Problem(
-            f"podnet_cni_bin_dir: {folder}",
+            f"{plan.node.name}: podnet_cni_bin_dir {folder}",
             PLUGINS_MISSING,
             "the programs " + ", ".join(plugins_of(fabric)),
             "no " + ", ".join(missing),
@@ -140,7 +140,7 @@ def _cni(fabric: Fabric, have: State) -> Iterator[Problem]:
         versions = have.plugins.get(name, ())
         if versions and version not in versions and versions != ("known",):
             yield Problem(
-                f"podnet_cni_version: {folder}/{name}",
+                f"{plan.node.name}: podnet_cni_version, {folder}/{name}",
                 "the plugin does not speak this version of CNI",
                 f"cniVersion {version}",
                 "supported: " + ", ".join(versions),
