@@ -94,7 +94,7 @@ def handed_over(fabric: Fabric, states: States, old: Retiring) -> Iterator[Probl
                         f"overlaps a range that pods of {owner} still use",
                         f"a range without pods on {owner}",
                         f"{', '.join(node.pod_cidrs)}, and {cidr} of {owner}",
-                        f"move or stop these pods first (playbook status names them), or give "
+                        f"move or stop the pods of {owner} in that range first, or give "
                         f"{node.name} another range",
                     )
     yield from _quarantined(fabric, states)

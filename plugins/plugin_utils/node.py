@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """One node, put together: what to read, what is wanted, what to send. Pure.
 
-The one place where plan, rendered files and the collection's own files meet; `converge`,
-`drift` and the tests go through here, so that they cannot disagree.
+The one place where plan, rendered files and the collection's own files meet; `converge`
+and the tests go through here, so that they cannot disagree.
 """
 
 from __future__ import annotations
