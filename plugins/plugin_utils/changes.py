@@ -51,6 +51,7 @@ class Wanted:
         nft_sha256: of the rendered nftables file.
         generation_sha256: name → SHA-256 of every file of the generation.
         program_sha256: of `podnet-node`, which is installed before the transaction begins.
+        owned: absolute paths of files that are podnet's; those that ``files`` does not name go.
     """
 
     objects: tuple[KernelObject, ...]
@@ -59,6 +60,7 @@ class Wanted:
     nft_sha256: str
     generation_sha256: Mapping[str, str]
     program_sha256: str
+    owned: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -282,9 +284,11 @@ def _files(want: Wanted, have: State) -> Iterator[tuple[str, Change]]:
             do = Command("install", f"{name} {mode} {path}")
             yield phase, Change(do, Command("uninstall", f"{name} {path}"), why)
     for path, target in want.symlinks.items():
-        if have.links_to.get(path) != target:
-            undo = Command("unlink", path)
-            yield "add", Change(Command("symlink", f"{target} {path}"), undo, "missing")
+        old = have.links_to.get(path)
+        if old != target:
+            undo = Command("symlink", f"{old} {path}") if old else Command("unlink", path)
+            phase, why = ("switch", f"was {old}") if old else ("add", "missing")
+            yield phase, Change(Command("symlink", f"{target} {path}"), undo, why)
 
 
 def _removals(want: Wanted, have: State, lost: frozenset[str]) -> list[Change]:
@@ -307,7 +311,17 @@ def _removals(want: Wanted, have: State, lost: frozenset[str]) -> list[Change]:
     for link in have.links:
         if link.key not in wanted:
             removed += _delete_link(link, "not wanted any more")
-    return removed
+    return [*removed, *_stale_files(want, have)]
+
+
+def _stale_files(want: Wanted, have: State) -> Iterator[Change]:
+    """A link goes before the file that it names. Every link that was read is podnet's own."""
+    why = "not wanted any more"
+    for path, target in sorted(have.links_to.items()):
+        if path not in want.symlinks:
+            yield Change(Command("unlink", path), Command("symlink", f"{target} {path}"), why)
+    for path in sorted(want.owned & set(have.files) - set(want.files)):
+        yield Change(Command("drop", path), Command("uninstall", f"0 {path}"), why)
 
 
 def _surplus_fdb(have: State, exact: set[KernelObject]) -> list[FdbEntry]:

@@ -8,7 +8,9 @@ from collections.abc import Iterator
 
 import pytest
 from ansible_collections.podnet.fabric.plugins.plugin_utils import transaction
+from ansible_collections.podnet.fabric.plugins.plugin_utils.changes import Change, ChangeSet
 from ansible_collections.podnet.fabric.plugins.plugin_utils.intent.model import Fabric
+from ansible_collections.podnet.fabric.plugins.plugin_utils.kernel.objects import Command
 from corebench import Bench, assert_same, fleet
 
 # Where the transaction starts and where it wants to go.
@@ -82,6 +84,23 @@ def test_failure_at_any_line_leaves_the_node_as_it_was(bench: Bench, scenario: s
             tried += 1
     assert tried >= 5
     bench.settled(wanted)
+
+
+def test_dropped_file_comes_back_as_it_was(bench: Bench) -> None:
+    bench.settled(fleet())
+    path = "/etc/cni/net.d/05-old.conflist"
+    bench.put({path: "old\n"})
+    look = f"stat -c '%a %u %Y %s' {path}; cat {path}"
+    before = bench.sh(f"chmod 600 {path}; touch -d 2001-01-01 {path}; {look}")
+    drop = Change(Command("drop", path), Command("uninstall", f"0 {path}"), "test")
+    missing = Change(Command("drop", "/etc/cni/no"), Command("uninstall", "0 /etc/cni/no"), "test")
+    fails = Change(Command("ip", "link set dev nowhere up"), None, "test")
+    for lines, state in (((drop, missing, fails), "undone"), ((drop, missing), "committed")):
+        changes = ChangeSet(remove=lines)
+        staged = transaction.stage_script(transaction.Staged({}, None, 3, "run1"), changes)
+        assert bench.carry_out(changes, staged).outcome.state == state
+        there = bench.run(look)
+        assert there.stdout == before if state == "undone" else there.returncode
 
 
 # A stand-in for `ip` that counts its calls, and misbehaves at one of them or at a marked line.

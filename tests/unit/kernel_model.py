@@ -170,6 +170,9 @@ class Model:
         self.backups[path] = self.files.get(path)
         self.files[path] = wanted.files[path][1]
 
+    def drop(self, words: list[str], _wanted: Wanted) -> None:
+        self.backups[words[0]] = self.files.pop(words[0])
+
     def uninstall(self, words: list[str], _wanted: Wanted) -> None:
         before = self.backups[words[1]]
         if before is None:

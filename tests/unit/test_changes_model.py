@@ -24,18 +24,24 @@ from kernel_model import Model, empty
 
 THOROUGH = settings(max_examples=120, deadline=None, suppress_health_check=list(HealthCheck))
 CONFLIST = "/etc/cni/net.d/10-podnet.conflist"
+UNIT, UNIT_LINK = "/etc/systemd/system/extra.timer", "/etc/systemd/wants/extra.timer"
 
 
 def wanted_of(fabric: Fabric, name: str) -> Wanted:
     plan = plan_node(fabric, name)
     mark = f"{hash(plan) & 0xFFFFFFFF:x}"
+    # Some fleets have a file and a link more than others: what is switched off goes.
+    more = len(plan.objects) % 2
+    files = {CONFLIST: ("generation/10-podnet.conflist", f"conflist {mark}", "0644")}
+    links = {"/etc/systemd/wants/unit": f"unit-{len(plan.objects) % 3}"}
     return Wanted(
         objects=plan.objects,
-        files={CONFLIST: ("generation/10-podnet.conflist", f"conflist {mark}", "0644")},
-        symlinks={"/etc/systemd/wants": "unit"},
+        files=files | ({UNIT: ("files/extra.timer", f"timer {mark}", "0644")} if more else {}),
+        symlinks=links | ({UNIT_LINK: UNIT} if more else {}),
         nft_sha256=f"nft {mark}",
         generation_sha256={"routes.batch": mark},
         program_sha256="program",
+        owned=frozenset({CONFLIST, UNIT}),
     )
 
 
