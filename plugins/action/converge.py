@@ -10,31 +10,53 @@ from ansible.plugins.action import ActionBase
 
 from ..plugin_utils import node as node_room
 from ..plugin_utils.changes import PHASES
+from ..plugin_utils.gate import Ask, decide
 from ..plugin_utils.intent.model import Fabric
-from ..plugin_utils.intent.problems import Problem, ProblemsError
+from ..plugin_utils.intent.problems import ProblemsError
 from ..plugin_utils.kernel.state import State, UnreadableError
-from ..plugin_utils.plan import NodePlan, plan_node
-from ..plugin_utils.preflight import PLUGINS_MISSING, missing_plugins
-from ..plugin_utils.settle import settle, settle_fleet
+from ..plugin_utils.plan import NodePlan, plan_node, plan_nothing
+from ..plugin_utils.preflight import missing_plugins
+from ..plugin_utils.preview import table
+from ..plugin_utils.settle import settle, settle_nothing
 from ..plugin_utils.transaction import (
     clear_script,
     end_script,
+    head_script,
     outcome,
     phase_script,
-    window_script,
+    purge_script,
 )
 from ..plugin_utils.workspace import Workspace, WorkspaceError
 
+ENDS = ("hold", "commit", "rollback", "purge")
 SPEC = {
     "stage": {
         "type": "str",
         "required": True,
-        "choices": ["read", "gate", *PHASES, "commit", "rollback"],
+        "choices": ["read", "gate", *PHASES, *ENDS, "failed"],
     },
     "output_dir": {"type": "path"},
+    "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+    "cut_pods": {"type": "bool", "default": False},
     "generations_kept": {"type": "int", "default": 10},
-    "install": {"type": "str", "default": "none"},
-    "confirm_seconds": {"type": "int", "default": 0},
+    "ask": {
+        "type": "dict",
+        "default": {},
+        "options": {
+            "confirm_seconds": {"type": "int", "default": 0},
+            "phases": {
+                "type": "list",
+                "elements": "str",
+                "choices": list(PHASES),
+                "default": list(PHASES),
+            },
+            "canary": {"type": "list", "elements": "str", "default": []},
+            "serial": {"type": "list", "elements": "raw", "default": []},
+            "digest": {"type": "str", "default": ""},
+            "lost": {"type": "list", "elements": "str", "default": []},
+            "install": {"type": "str", "default": "none"},
+        },
+    },
 }
 
 
@@ -45,16 +67,20 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types
         result = super().run(tmp, task_vars)
         _validation, args = self.validate_argument_spec(SPEC)
         variables = task_vars or {}
-        workspace = Workspace(args["output_dir"])
-        name = str(variables["inventory_hostname"])
+        self._workspace = Workspace(args["output_dir"])
+        self._name = str(variables["inventory_hostname"])
+        stage = args["stage"]
         try:
-            if args["stage"] == "gate":
-                return {**result, **self._gate(workspace, variables, args)}
-            if args["stage"] == "read":
-                return {**result, **self._read(workspace, name, args["generations_kept"])}
-            if args["stage"] in PHASES:
-                return {**result, **self._apply(workspace, name, args["stage"])}
-            return {**result, **self._end(workspace, name, args["stage"])}
+            if stage == "read":
+                return {**result, **self._read(args)}
+            if stage == "gate":
+                absent = args["state"] == "absent"
+                return {**result, **self._gate(variables, args["ask"], absent)}
+            if stage == "failed":
+                return {**result, **self._failed(variables)}
+            if stage in PHASES:
+                return {**result, **self._apply(stage)}
+            return {**result, **self._end(stage)}
         except WorkspaceError as error:
             return {**result, "failed": True, "msg": str(error)}
 
@@ -63,9 +89,13 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types
         answer = self._low_level_execute_command("sh -s", in_data=text.encode(), sudoable=True)
         return answer["rc"], answer["stdout"], answer["stderr"]
 
-    def _read(self, workspace: Workspace, name: str, generations: int) -> dict[str, Any]:
-        fabric = workspace.fabric()
-        plan = plan_node(fabric, name)
+    # --- one node ------------------------------------------------------------------------------
+
+    def _read(self, args: dict[str, Any]) -> dict[str, Any]:
+        fabric, absent = self._workspace.fabric(), args["state"] == "absent"
+        if not absent and self._name not in fabric.by_name:
+            return {"failed": True, "msg": f"{self._name} is not in the fleet that was planned"}
+        plan = plan_nothing(self._name) if absent else plan_node(fabric, self._name)
         try:
             output, have = self._state(fabric, plan)
             if have.pending == "dead" and not self._task.check_mode:
@@ -73,23 +103,23 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types
                 self._shell(clear_script())
                 output, have = self._state(fabric, plan)
         except UnreadableError as error:
-            return {"failed": True, "msg": f"{name}: the node's state cannot be read: {error}"}
-        found = settle(fabric, name, have, generations, secrets.token_hex(4))
-        missing = list(missing_plugins(fabric, have))
+            text = f"{self._name}: the node's state cannot be read: {error}"
+            return {"failed": True, "msg": text}
+        kept, ident = args["generations_kept"], secrets.token_hex(4)
+        if absent:
+            found = settle_nothing(fabric, self._name, have, kept, ident, args["cut_pods"])
+        else:
+            found = settle(fabric, self._name, have, kept, ident)
         run = {
             **found,
             "answer": output,
-            "missing_plugins": missing,
-            "generations": generations,
+            "missing_plugins": [] if absent else list(missing_plugins(fabric, have)),
+            "generations": kept,
+            "generation": max((have.generation or 0, *have.generations)),
             "window": 0,
         }
-        workspace.save(f"run/{name}.json", run)
-        return {
-            "changed": False,
-            "phases": found["phases"],
-            "generation": have.generation,
-            "warnings": found["warnings"],
-        }
+        self._workspace.save_run(self._name, run)
+        return {"changed": False, "generation": have.generation}
 
     def _state(self, fabric: Fabric, plan: NodePlan) -> tuple[str, State]:
         """What the node says of itself, as it said it and parsed."""
@@ -99,44 +129,8 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types
         except UnreadableError as error:
             raise UnreadableError(f"{error}. {errors.strip()}") from error
 
-    def _gate(
-        self, workspace: Workspace, variables: dict[str, Any], args: dict[str, Any]
-    ) -> dict[str, Any]:
-        """Runs once, after every node was read and before any is changed."""
-        hosts = [str(host) for host in variables["ansible_play_hosts"]]
-        runs = {
-            host: workspace.load(f"run/{host}.json", "run the stage read first") for host in hosts
-        }
-        fabric, install = workspace.fabric(), args["install"]
-        problems, notes = [], []
-        # What the fleet has to say matters only where something would be switched or removed,
-        # and only such a change can hurt what is in use: it waits for a confirmation.
-        if any(run["interesting"] for run in runs.values()):
-            problems, notes = settle_fleet(fabric, runs)
-            for host, run in runs.items():
-                run["window"] = args["confirm_seconds"]
-                workspace.save(f"run/{host}.json", run)
-        missing = [host for host, run in runs.items() if run["missing_plugins"]]
-        for host, run in runs.items():
-            known = install != "none" and host in missing
-            found = [Problem(**item) for item in run["problems"]]
-            problems += [p for p in found if not (known and p.what == PLUGINS_MISSING)]
-        if problems:
-            return {"failed": True, "msg": ProblemsError("the nodes", problems).text()}
-        phases = {host: run["phases"] for host, run in runs.items()}
-        changing = [host for host in hosts if phases[host]]
-        return {
-            "changed": False,
-            "idle": not changing and not missing,
-            "waits": any(run["window"] and run["phases"] for run in runs.values()),
-            "phases": phases,
-            "install": missing if install != "none" else [],
-            "podnet_summary": f"{len(hosts)} nodes read, {len(changing)} to change",
-            "podnet_lines": notes + [w for run in runs.values() for w in run["warnings"]],
-        }
-
-    def _apply(self, workspace: Workspace, name: str, phase: str) -> dict[str, Any]:
-        run = workspace.load(f"run/{name}.json", "run the stage read first")
+    def _apply(self, phase: str) -> dict[str, Any]:
+        run = self._workspace.run(self._name)
         if phase not in run["phases"]:
             return {"changed": False}
         done: dict[str, Any] = {"changed": True, "commands": len(run["shown"][phase])}
@@ -145,7 +139,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types
         if self._task.check_mode:
             return done
         first, last = run["phases"][0] == phase, run["phases"][-1] == phase
-        staged = window_script(run["window"]) + run["staged"] if first else ""
+        staged = head_script(run["window"], run["number"]) + run["staged"] if first else ""
         text = staged + phase_script(run["ident"], phase, commit=last and not run["window"])
         rc, output, errors = self._shell(text)
         came = outcome(output)
@@ -157,15 +151,91 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types
         }.get(came.state, "nothing was changed in this phase")
         what = came.command or "staging the transaction"
         said = came.error or errors.strip() or f"exit code {rc}"
-        return {"failed": True, "msg": f"{name}, phase {phase}: {what}\n    {said}\n    {back}"}
+        text = f"{self._name}, phase {phase}: {what}\n    {said}\n    {back}"
+        return {"failed": True, "msg": text}
 
-    def _end(self, workspace: Workspace, name: str, verb: str) -> dict[str, Any]:
-        """Confirm a transaction that waits, or take it back now instead of at its time."""
-        run = workspace.load(f"run/{name}.json", "run the stage read first")
+    def _end(self, verb: str) -> dict[str, Any]:
+        """Confirm a transaction that waits, give it more time, or take it back at once; and when
+        everything is gone from a node, take podnet's own folder away."""
+        run = self._workspace.run(self._name)
+        if verb == "purge":
+            return self._purge()
         if not run["window"] or not run["phases"] or self._task.check_mode:
             return {"changed": False}
         rc, _output, errors = self._shell(end_script(run["ident"], verb))
+        if verb == "rollback":
+            # A node that cannot be asked now goes back by itself when its time ends.
+            self._workspace.save_run(self._name, {**run, "back": rc == 0})
+            return {"changed": rc == 0, "warnings": [errors.strip()] if rc else []}
         if rc:
-            text = f"{name}: {verb} failed: {errors.strip()}"
-            return {"failed": True, "msg": f"{text}\n    run the playbook again; it heals the node"}
-        return {"changed": verb == "rollback"}
+            text = f"{self._name}: {verb} failed: {errors.strip()}"
+            again = "it goes back by itself when its time ends; the next run brings it forward"
+            return {"failed": True, "msg": f"{text}\n    {again}"}
+        return {"changed": False}
+
+    def _purge(self) -> dict[str, Any]:
+        if self._task.check_mode:
+            return {"changed": True}
+        rc, output, errors = self._shell(purge_script())
+        if rc:
+            return {"failed": True, "msg": f"{self._name}: {errors.strip()}"}
+        return {"changed": "purged" in output}
+
+    # --- once for the fleet --------------------------------------------------------------------
+
+    def _gate(self, variables: dict[str, Any], ask: dict[str, Any], absent: bool) -> dict[str, Any]:
+        """After every node was read and before any is changed."""
+        hosts = [str(host) for host in variables["ansible_play_hosts"]]
+        runs = {host: self._workspace.run(host) for host in hosts}
+        asked = Ask(
+            confirm_seconds=ask["confirm_seconds"],
+            phases=tuple(phase for phase in PHASES if phase in ask["phases"]),
+            canary=tuple(map(str, ask["canary"])),
+            serial=tuple(ask["serial"]),
+            digest=ask["digest"],
+            lost=frozenset(map(str, ask["lost"])),
+            install=ask["install"] != "none",
+            absent=absent,
+        )
+        decision = decide(self._workspace.fabric(), runs, asked)
+        if decision.problems:
+            return {"failed": True, "msg": ProblemsError("the nodes", decision.problems).text()}
+        for host, run in runs.items():
+            self._workspace.save_run(host, run)
+        phases = {host: run["phases"] for host, run in runs.items()}
+        changing = [host for host in hosts if phases[host]]
+        away = [str(h) for h in variables["ansible_play_hosts_all"] if str(h) not in runs]
+        lines = [f"{host} was not reached and stays as it is" for host in away]
+        lines += decision.notes
+        if self._task.check_mode and changing:
+            lines += [*table(runs), f"plan digest {decision.digest}"]
+        return {
+            "changed": False,
+            "idle": not changing and not decision.missing,
+            "waits": any(run["window"] and run["phases"] for run in runs.values()),
+            "phases": phases,
+            "batches": [list(batch) for batch in decision.batches],
+            "digest": decision.digest,
+            "install": list(decision.missing) if asked.install else [],
+            "podnet_summary": f"{len(hosts)} nodes read, {len(changing)} to change",
+            "podnet_lines": lines,
+        }
+
+    def _failed(self, variables: dict[str, Any]) -> dict[str, Any]:
+        """After a change failed somewhere and every node was told to go back: what came of it."""
+        hosts = [str(host) for host in variables["ansible_play_hosts_all"]]
+        runs = {h: self._workspace.run(h) for h in hosts if self._workspace.has_run(h)}
+        waited = {host: run for host, run in runs.items() if run["window"] and run["phases"]}
+        back = [host for host, run in waited.items() if run.get("back")]
+        alone = [host for host in waited if host not in back]
+        lines = ["the run failed; what failed stands above"]
+        if back:
+            lines.append(f"taken back on {', '.join(back)}")
+        if alone:
+            seconds = max(run["window"] for run in waited.values())
+            lines.append(f"not reached: {', '.join(alone)}; goes back within {seconds} seconds")
+        if self._task.check_mode:
+            lines = lines[:1]
+        elif not waited:
+            lines.append("what was added elsewhere stays; it alters nothing that is in use")
+        return {"failed": True, "msg": "\n".join(lines)}

@@ -4,15 +4,16 @@
 from __future__ import annotations
 
 import json
+import os
 from typing import Any
 
 from ansible.errors import AnsibleError
 from ansible.plugins.action import ActionBase
 
-from ..plugin_utils.intent.problems import ProblemsError
+from ..plugin_utils.intent.problems import Problem, ProblemsError, shown
 from ..plugin_utils.intent.schema import TOOL_KEYS
 from ..plugin_utils.plan import compile_fleet, overlay_overhead, pod_mtu
-from ..plugin_utils.workspace import Workspace
+from ..plugin_utils.workspace import Workspace, WorkspaceError
 
 
 class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types
@@ -24,16 +25,26 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> Any:
         result = super().run(tmp, task_vars)
         _validation, args = self.validate_argument_spec(
-            {"group": {"type": "str", "default": "podnet"}, "output_dir": {"type": "path"}}
+            {
+                "group": {"type": "str", "default": "podnet"},
+                "output_dir": {"type": "path"},
+                "without": {"type": "list", "elements": "str", "default": []},
+            }
         )
+        workspace = Workspace(args["output_dir"])
         try:
+            # This code runs in a worker; the run is its parent.
+            workspace.begin(os.getppid())
             hosts = _variables(task_vars or {}, args["group"])
-            fabric = compile_fleet(hosts)
+            if strangers := [name for name in args["without"] if name not in hosts]:
+                raise ProblemsError("the call", [_stranger(name) for name in strangers])
+            fabric = compile_fleet(_without(hosts, frozenset(args["without"])))
+        except WorkspaceError as error:
+            return {**result, "failed": True, "msg": str(error)}
         except ProblemsError as error:
             return {**result, "failed": True, "msg": error.text()}
         except AnsibleError as error:
             return {**result, "failed": True, "msg": f"The inventory cannot be read: {error}"}
-        workspace = Workspace(args["output_dir"])
         workspace.save_fabric(fabric)
         segments = len(fabric.segments)
         return {
@@ -76,3 +87,22 @@ def _variables(task_vars: dict[str, Any], group: str) -> dict[str, dict[str, Any
             str(name): json.loads(json.dumps(values[name], default=str)) for name in names
         }
     return hosts
+
+
+def _stranger(name: str) -> Problem:
+    return Problem(
+        "podnet_remove_nodes",
+        "names no node of the fleet",
+        "names of nodes in the inventory, such as -e podnet_remove_nodes=node-3",
+        shown(name),
+        "correct the name; a node that is not in the inventory any more needs no removal here",
+    )
+
+
+def _without(hosts: dict[str, dict[str, Any]], names: frozenset[str]) -> dict[str, dict[str, Any]]:
+    """The fleet as if some nodes were not in the inventory."""
+    kept = {host: dict(values) for host, values in hosts.items() if host not in names}
+    for values in kept.values():
+        if isinstance(table := values.get("podnet_nodes"), dict):
+            values["podnet_nodes"] = {n: row for n, row in table.items() if n not in names}
+    return kept

@@ -36,6 +36,7 @@ SPEC = {
             "port": {"type": "int", "required": True},
         },
     },
+    "only": {"type": "list", "elements": "str", "default": []},
     "attempts": {"type": "int", "default": 3},
     "timeout_ms": {"type": "int", "default": 1000},
 }
@@ -87,6 +88,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types
             "asked": [host for host in hosts if host in known],
             "port": int(args["port"]),
             "outside": outside,
+            "only": [str(name) for name in args["only"]],
             "attempts": int(args["attempts"]),
             "timeout_ms": int(args["timeout_ms"]),
             "began": _now(),

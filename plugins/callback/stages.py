@@ -169,7 +169,7 @@ class CallbackModule(CallbackBase):
         role = task._role.get_name(include_role_fqcn=False) if task._role else ""
         self._task = Running(
             stage=role or self._play_name,
-            name=task.get_name(include_role_fqcn=False).rpartition(" : ")[2].strip(),
+            name=task.get_name().rpartition(" : ")[2].strip(),
             once=bool(task.run_once) or getattr(action, "BYPASS_HOST_LOOP", False),
             quiet=task.action in QUIET_ACTIONS,
             hosts=len(self._play_hosts - self._gone),

@@ -15,28 +15,70 @@ description:
   - Stages V(add), V(switch) and V(remove) run one phase of the transaction in one round trip each.
     A phase that fails is taken back by the node itself.
   - A run that switches or removes anything waits for V(commit) on every node; without it within
-    O(confirm_seconds) each node takes everything back by itself. V(rollback) does that at once.
+    O(ask.confirm_seconds) each node takes everything back by itself. V(rollback) does that at once,
+    V(hold) gives the node its whole time once more, V(failed) says what came of a failed run.
+  - With O(state=absent) a node loses everything that podnet made on it; V(purge) comes last and
+    takes podnet's own folder away.
   - Needs a POSIX shell, iproute2 and nftables on the node, and no Python.
 options:
   stage:
     description: What to do.
     type: str
     required: true
-    choices: [read, gate, add, switch, remove, commit, rollback]
+    choices: [read, gate, add, switch, remove, hold, commit, rollback, purge, failed]
+  state:
+    description: Whether the node shall have its part of the pod network, or nothing of podnet.
+    type: str
+    choices: [present, absent]
+    default: present
+  cut_pods:
+    description: With O(state=absent), go on where pods would lose their network.
+    type: bool
+    default: false
   generations_kept:
     description: Generations that stay on the node.
     type: int
     default: 10
-  confirm_seconds:
-    description: Seconds within which stage V(commit) must come; 0 means that nothing is waited for.
-    type: int
-    default: 0
-  install:
-    description:
-      - Where missing CNI plugins will come from.
-      - With V(none) missing plugins are a problem that stage V(gate) reports.
-    type: str
-    default: none
+  ask:
+    description: How the run is asked to go. Stage V(gate) only.
+    type: dict
+    default: {}
+    suboptions:
+      confirm_seconds:
+        description: Seconds within which stage V(commit) must come; 0 waits for nothing.
+        type: int
+        default: 0
+      phases:
+        description: Phases of this run.
+        type: list
+        elements: str
+        choices: [add, switch, remove]
+        default: [add, switch, remove]
+      canary:
+        description: Nodes that switch first.
+        type: list
+        elements: str
+        default: []
+      serial:
+        description: Sizes of the batches in which the others switch, numbers or percentages.
+        type: list
+        elements: raw
+        default: []
+      digest:
+        description: Digest of the plan that was reviewed; another plan is refused.
+        type: str
+        default: ""
+      lost:
+        description: Nodes that are declared gone, so that no change waits for them.
+        type: list
+        elements: str
+        default: []
+      install:
+        description:
+          - Where missing CNI plugins will come from.
+          - With V(none) missing plugins are a problem.
+        type: str
+        default: none
   output_dir:
     description:
       - Folder on the controller for C(intended/), C(report/) and C(.podnet/).
@@ -67,9 +109,18 @@ EXAMPLES = r"""
 
 RETURN = r"""
 phases:
-  description: Phases with something to do; for stage V(gate) by node.
-  type: raw
-  returned: stages read and gate
+  description: Phases with something to do, by node.
+  type: dict
+  returned: stage gate
+batches:
+  description: Nodes that switch, in the order in which they do.
+  type: list
+  elements: list
+  returned: stage gate
+digest:
+  description: Equal for two runs that do the same on the same nodes.
+  type: str
+  returned: stage gate
 idle:
   description: Whether no node has anything to do.
   type: bool
@@ -86,11 +137,6 @@ install:
 generation:
   description: Number of the current generation of the node; null when there is none.
   type: int
-  returned: stage read
-warnings:
-  description: What the person should know and podnet does not touch, such as foreign routes.
-  type: list
-  elements: str
   returned: stage read
 commands:
   description: Number of commands of the phase.

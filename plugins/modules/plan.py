@@ -25,6 +25,11 @@ options:
       - Folder on the controller for C(intended/), C(report/) and C(.podnet/).
       - Left out, it is the working directory.
     type: path
+  without:
+    description: Nodes that are left out, as if the inventory did not have them.
+    type: list
+    elements: str
+    default: []
 attributes:
   check_mode:
     description: Can run in check mode and say what would change, without changing it.

@@ -31,6 +31,13 @@ options:
     description: TCP and UDP port on which the probe pods answer. Stage V(begin) only.
     type: int
     default: 7717
+  only:
+    description:
+      - In the middle of a change, the nodes that have switched. Stage V(begin) only.
+      - Their pods must reach all others and be reached, and nothing else is asked.
+    type: list
+    elements: str
+    default: []
   outside:
     description: Hosts outside the cluster that every node's pods must reach. Stage V(begin) only.
     type: list

@@ -48,7 +48,7 @@ class Wanted:
         objects: the plan's kernel objects, in the order in which they can be made.
         files: absolute path → (name in the transaction's folder, SHA-256, mode).
         symlinks: absolute path → target.
-        nft_sha256: of the rendered nftables file.
+        nft_sha256: of the rendered nftables file; empty when there shall be no table.
         generation_sha256: name → SHA-256 of every file of the generation.
         program_sha256: of `podnet-node`, which is installed before the transaction begins.
         owned: absolute paths of files that are podnet's; those that ``files`` does not name go.
@@ -272,7 +272,10 @@ def needed_on_foreign_interfaces(objects: Iterable[KernelObject], have: State) -
 
 
 def _nft(want: Wanted, have: State) -> Iterator[tuple[str, Change]]:
-    if have.nft_loaded != want.nft_sha256:
+    if not want.nft_sha256:
+        if have.nft_present:
+            yield "remove", Change(Command("dropnft", ""), Command("unnft", ""), "not wanted")
+    elif have.nft_loaded != want.nft_sha256:
         phase, why = ("switch", "differs") if have.nft_present else ("add", "missing")
         yield phase, Change(Command("nft", "podnet.nft"), Command("unnft", ""), why)
 

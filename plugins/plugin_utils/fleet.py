@@ -13,8 +13,9 @@ from dataclasses import dataclass
 
 from .intent.model import Fabric, link_local_of
 from .intent.problems import Problem
+from .kernel.objects import FdbEntry, KernelObject, Route
 from .kernel.state import State
-from .plan import Retiring
+from .plan import Retiring, plan_node
 
 States = Mapping[str, State]
 
@@ -57,9 +58,10 @@ def _old_ranges(fabric: Fabric, name: str, state: State) -> list[str]:
     return [cidr for cidr in dict.fromkeys(ranges) if cidr not in wanted]
 
 
-def unasked(fabric: Fabric, states: States) -> Retiring:
+def unasked(fabric: Fabric, states: States, lost: frozenset[str]) -> Retiring:
     """Ranges that some node still routes to a peer which the inventory does not give them to
-    and which this run could not ask: nobody knows whether pods use them, so they stay."""
+    and which this run could not ask: nobody knows whether pods use them, so they stay. Nobody
+    waits for a node that is declared ``lost``."""
     owners = {cidr for node in fabric.nodes for cidr in node.pod_cidrs}
     by_hop = next_hops(fabric)
     by_mac = {node.vtep_mac: node.name for node in fabric.nodes}
@@ -69,7 +71,8 @@ def unasked(fabric: Fabric, states: States) -> Retiring:
         for route in state.routes:
             mac = macs.get((route.dev or "", route.via), "")
             owner = by_hop.get(route.via) or by_mac.get(mac)
-            if owner is not None and owner not in states and route.dst not in owners:
+            silent = owner is not None and owner not in states and owner not in lost
+            if owner is not None and silent and route.dst not in owners:
                 ranges.setdefault(owner, {})[route.dst] = None
     return {node: tuple(sorted(cidrs)) for node, cidrs in sorted(ranges.items())}
 
@@ -83,21 +86,69 @@ def retiring(found: tuple[Holder, ...], silent: Retiring) -> Retiring:
     return {node: tuple(cidrs) for node, cidrs in ranges.items()}
 
 
-def handed_over(fabric: Fabric, states: States, old: Retiring) -> Iterator[Problem]:
+def handed_over(
+    fabric: Fabric,
+    states: States,
+    old: Retiring,
+    held: tuple[Holder, ...],
+    lost: frozenset[str],
+) -> Iterator[Problem]:
     """Ranges that the inventory gives to a node while another one may still use them."""
     for owner, cidrs in sorted(old.items()):
         for cidr in cidrs:
+            pods = named([h for h in held if h.live and (h.node, h.cidr) == (owner, cidr)])
             for node in fabric.nodes:
                 if node.name != owner and any(_overlap(cidr, other) for other in node.pod_cidrs):
                     yield Problem(
                         f"nodes.{node.name}.podnet_pod_cidrs",
                         f"overlaps a range that pods of {owner} still use",
                         f"a range without pods on {owner}",
-                        f"{', '.join(node.pod_cidrs)}, and {cidr} of {owner}",
+                        f"{', '.join(node.pod_cidrs)}, and {cidr} of {owner}"
+                        + (f", held by {pods}" if pods else ""),
                         f"move or stop the pods of {owner} in that range first, or give "
                         f"{node.name} another range",
                     )
-    yield from _quarantined(fabric, states)
+    yield from _quarantined(fabric, states, lost)
+
+
+def named(holders: list[Holder]) -> str:
+    """Who holds a range, in a few words: address and container of the first three."""
+    words = [f"{h.address} ({h.container[:13]})" for h in holders[:3]]
+    more = len(holders) - len(words)
+    return ", ".join(words) + (f" and {more} more" if more else "")
+
+
+def cut_off(fabric: Fabric, states: States, lost: frozenset[str]) -> Iterator[Problem]:
+    """Peers that this run does not reach and whose pods it would cut off, because the way to them
+    changes at one end only. What is merely added cuts nobody off."""
+    away = {n.name: n for n in fabric.nodes if n.name not in states and n.name not in lost}
+    for name, state in sorted(states.items()) if away else ():
+        entries = plan_node(fabric, name).entries if name in fabric.by_name else ()
+        for peer, _backends, objects in entries:
+            if peer.name in away and _way_changes(objects, state):
+                del away[peer.name]
+                yield Problem(
+                    f"nodes.{peer.name}",
+                    f"its pods would be cut off: the way from {name} to them changes",
+                    f"{peer.name} in this run, so that both ends change together",
+                    "not reached, or left out by --limit",
+                    f"bring {peer.name} back and run without --limit; or take it out of the "
+                    "inventory, or name it in podnet_lost_nodes",
+                )
+
+
+def _way_changes(objects: tuple[KernelObject, ...], state: State) -> bool:
+    """Whether the objects that lead to a peer name another next hop or VTEP than the node has."""
+    routes = {item.dst: item for item in objects if isinstance(item, Route)}
+    vteps = {item.mac: item.dst for item in objects if isinstance(item, FdbEntry)}
+    for route in state.routes:
+        want = routes.get(route.dst)
+        # The plan leaves the interface of a direct route to the kernel.
+        if want and (want.via != route.via or want.onlink != route.onlink):
+            return True
+        if want and want.dev not in (None, route.dev):
+            return True
+    return any(vteps.get(item.mac, item.dst) != item.dst for item in state.fdb)
 
 
 def _overlap(one: str, two: str) -> bool:
@@ -105,7 +156,7 @@ def _overlap(one: str, two: str) -> bool:
     return first.version == second.version and first.overlaps(second)
 
 
-def _quarantined(fabric: Fabric, states: States) -> Iterator[Problem]:
+def _quarantined(fabric: Fabric, states: States, lost: frozenset[str]) -> Iterator[Problem]:
     """A range that some node still routes to a peer which this run could not ask."""
     owners = {cidr: node.name for node in fabric.nodes for cidr in node.pod_cidrs}
     by_hop = next_hops(fabric)
@@ -113,7 +164,9 @@ def _quarantined(fabric: Fabric, states: States) -> Iterator[Problem]:
     for state in states.values():
         for route in state.routes:
             old, new = by_hop.get(route.via), owners.get(route.dst)
-            if old is None or new is None or old == new or old in states or (old, new) in seen:
+            if old is None or new is None or old == new or (old, new) in seen:
+                continue
+            if old in states or old in lost:
                 continue
             seen.add((old, new))
             yield Problem(
@@ -121,7 +174,8 @@ def _quarantined(fabric: Fabric, states: States) -> Iterator[Problem]:
                 f"was a range of {old}, which could not be asked whether pods use it",
                 f"{old} reachable, or gone from the inventory",
                 route.dst,
-                f"bring {old} back for one run, or give {new} another range",
+                f"bring {old} back for one run, give {new} another range, or name {old} in "
+                "podnet_lost_nodes if it never comes back",
             )
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from .changes import PROGRAM, ChangeSet, Wanted, diff, needed_on_foreign_interfaces
 from .conflist import plugins_of
@@ -89,14 +89,39 @@ def changes_for(
         program_sha256=sha256(files.program),
     )
     changes = diff(wanted, have)
-    number = max((have.generation or 0, *have.generations)) + 1
     staged = {f"generation/{name}": text for name, text in files.definitions.items()}
     staged.update({name: text for name, text, _mode in own.values()})
     staged["cni"] = fabric.cni.version + "\n"
     if changes.stale_program:
         staged["files/podnet-node"] = files.program
-    new = number if changes.stale_generation else None
-    return changes, stage_script(Staged(staged, new, generations, ident), changes)
+    return changes, stage_script(Staged(staged, generations, ident), changes)
+
+
+def nothing_for(
+    fabric: Fabric, have: State, program: str, generations: int, ident: str
+) -> tuple[ChangeSet, str]:
+    """Like `changes_for`, for a node that shall have nothing of podnet any more. The folder of
+    podnet itself goes afterwards, with `purge`.
+
+    Forwarding and the settings of foreign interfaces stay until the next boot: podnet cannot
+    know who relies on them by now."""
+    current = "/etc/podnet/current/"
+    kept = {p.removeprefix(current): sha for p, sha in have.files.items() if p.startswith(current)}
+    wanted = Wanted(
+        objects=(),
+        files={},
+        symlinks={},
+        nft_sha256="",
+        generation_sha256=kept,
+        program_sha256=have.files.get(PROGRAM, sha256(program)),
+        owned=frozenset({PROTOCOLS, conflist_path(fabric), UNIT, UNDERLAY_SYSCTL}),
+    )
+    changes = diff(wanted, have)
+    # Nothing runs without the program, and where nothing is to be run nobody needs it.
+    needed = changes.stale_program and bool(changes.remove)
+    changes = replace(changes, stale_program=needed, stale_generation=False)
+    staged = {"files/podnet-node": program} if needed else {}
+    return changes, stage_script(Staged(staged, generations, ident), changes)
 
 
 def _own_files(

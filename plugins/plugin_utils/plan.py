@@ -268,6 +268,12 @@ def plan_node(fabric: Fabric, name: str, retiring: Retiring = NOTHING_RETIRING) 
     )
 
 
+def plan_nothing(name: str) -> NodePlan:
+    """A node that shall have nothing, in the fleet or not."""
+    node = Node(name, "", (), (), 0)
+    return NodePlan(node, 0, (), (), (), (), (), ())
+
+
 def _addresses(links: tuple[Link, ...], node: Node, ranges: tuple[str, ...]) -> Iterator[Address]:
     bridge, *overlays = links
     for cidr in ranges:

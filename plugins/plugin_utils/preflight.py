@@ -21,12 +21,34 @@ PLUGINS_MISSING = "CNI plugins are missing"
 def preflight(fabric: Fabric, plan: NodePlan, have: State) -> list[Problem]:
     """Everything on one node that must be mended first."""
     return [
-        *_tools(plan, have),
-        *_other_run(plan, have),
+        *_tools(plan.node.name, have),
+        *_other_run(plan.node.name, have),
         *_underlay(plan, have),
         *_names(plan, have),
         *_routes(plan, have),
         *_cni(fabric, plan, have),
+    ]
+
+
+def preflight_nothing(name: str, have: State) -> list[Problem]:
+    """The same for a node that shall have nothing of podnet any more."""
+    return [*_tools(name, have), *_other_run(name, have)]
+
+
+def live_pods(name: str, have: State) -> list[Problem]:
+    """Pods that would lose their network."""
+    pods = [f"{address} ({pod[:13]})" for address, pod in have.reservations if address in have.live]
+    if not pods:
+        return []
+    more = f" and {len(pods) - 3} more" if len(pods) > 3 else ""
+    return [
+        Problem(
+            name,
+            "pods of the node would lose their network",
+            "no pod with an address of podnet's ranges",
+            ", ".join(pods[:3]) + more,
+            "remove the pods first, or set podnet_reset_pods: true",
+        )
     ]
 
 
@@ -35,10 +57,10 @@ def missing_plugins(fabric: Fabric, have: State) -> tuple[str, ...]:
     return tuple(name for name in plugins_of(fabric) if not have.plugins.get(name))
 
 
-def _tools(plan: NodePlan, have: State) -> Iterator[Problem]:
+def _tools(name: str, have: State) -> Iterator[Problem]:
     if have.missing_tools:
         yield Problem(
-            f"{plan.node.name}",
+            name,
             "programs are missing on the node",
             "ip, bridge (iproute2), nft (nftables), awk, sed, sha256sum",
             "no " + ", ".join(have.missing_tools),
@@ -46,10 +68,10 @@ def _tools(plan: NodePlan, have: State) -> Iterator[Problem]:
         )
 
 
-def _other_run(plan: NodePlan, have: State) -> Iterator[Problem]:
+def _other_run(name: str, have: State) -> Iterator[Problem]:
     if have.pending == "waiting":
         yield Problem(
-            f"{plan.node.name}: /etc/podnet/txn",
+            f"{name}: /etc/podnet/txn",
             "another run is changing this node or waits for its confirmation",
             "no run but this one",
             "a transaction whose timer still runs",

@@ -11,6 +11,7 @@ import jinja2
 
 from .conflist import conflist_text
 from .intent.model import FAMILIES, Fabric, family_of
+from .intent.variables import variables_of
 from .kernel.objects import FdbEntry, KernelObject, Link, Neighbour, Route, lines
 from .plan import NodePlan, digest
 
@@ -118,13 +119,12 @@ def _masquerade(fabric: Fabric, plan: NodePlan) -> list[dict[str, str | list[str
 
 
 def _manifest(fabric: Fabric, plan: NodePlan, files: Mapping[str, str]) -> str:
-    """What a generation is: its node, its mode, its files' digest. No date: equal intent gives
-    equal bytes."""
+    """What a generation is: its node, the intent that made it, so that a rollback can return to
+    it, and its files' digest. No date: equal intent gives equal bytes."""
     data = {
-        "schema": 1,
+        "schema": 2,
         "node": plan.node.name,
-        "mode": fabric.mode,
-        "pod_cidrs": list(plan.node.pod_cidrs),
+        "intent": variables_of(fabric, plan.node),
         "retiring": list(plan.retiring),
         "pod_mtu": plan.pod_mtu,
         "devices": [link.name for link in plan.links],

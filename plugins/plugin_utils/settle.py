@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a run is going to do on each node, first by itself and then with the fleet's say.
+"""What a run is going to do on one node, by itself. What the fleet says to it is in gate.py.
 
 Results are plain data, because they wait in a file between the stages of a run.
 """
@@ -9,14 +9,12 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from . import fleet
 from . import node as node_room
-from .changes import PHASES
+from .changes import PHASES, ChangeSet
 from .intent.model import Fabric
-from .intent.problems import Problem
 from .kernel.state import State
-from .plan import NOTHING_RETIRING, Retiring, plan_node
-from .preflight import preflight
+from .plan import NOTHING_RETIRING, NodePlan, Retiring, digest, plan_node
+from .preflight import live_pods, preflight, preflight_nothing
 from .render import render_node
 from .transaction import shown
 from .workspace import role_file, templates
@@ -36,13 +34,61 @@ def settle(
     an address of an old range: then the fleet has to be heard before anything is done.
     """
     plan = plan_node(fabric, name, retiring)
-    files = node_room.NodeFiles(
-        definitions=render_node(fabric, plan, templates()),
-        program=role_file("converge", "files", "podnet-node"),
-        unit=role_file("converge", "files", "podnet.service"),
-        protocols=role_file("converge", "files", "rt_protos.conf"),
-    )
+    files = files_of(fabric, plan)
     changes, staged = node_room.changes_for(fabric, plan, files, have, generations, ident)
+    return {
+        "ident": ident,
+        "phases": list(changes.phases),
+        "staged": staged,
+        "shown": _shown(changes),
+        "stale": changes.stale_generation,
+        "definitions": digest(dict(files.definitions)),
+        "warnings": [f"{name}: {warning}" for warning in changes.warnings],
+        "problems": [asdict(problem) for problem in preflight(fabric, plan, have)],
+        "interesting": bool(changes.switch or changes.remove or have.reservations),
+    }
+
+
+def settle_nothing(
+    fabric: Fabric, name: str, have: State, generations: int, ident: str, cut_pods: bool
+) -> dict[str, Any]:
+    """Like `settle`, for a node that shall have nothing of podnet any more. Pods that still run
+    forbid that, unless ``cut_pods``."""
+    program = files_of_collection()["program"]
+    changes, staged = node_room.nothing_for(fabric, have, program, generations, ident)
+    problems = preflight_nothing(name, have)
+    if not cut_pods:
+        problems += live_pods(name, have)
+    return {
+        "ident": ident,
+        "phases": list(changes.phases),
+        "staged": staged,
+        "shown": _shown(changes),
+        "stale": False,
+        "definitions": "",
+        "warnings": [],
+        "problems": [asdict(problem) for problem in problems],
+        "interesting": bool(changes.remove),
+    }
+
+
+def files_of(fabric: Fabric, plan: NodePlan) -> node_room.NodeFiles:
+    """The texts that a node gets: its definitions, and the collection's own files."""
+    definitions = render_node(fabric, plan, templates())
+    return node_room.NodeFiles(definitions=definitions, **files_of_collection())
+
+
+def files_of_collection() -> dict[str, str]:
+    """The texts that are the same on every node."""
+    return {
+        "program": role_file("converge", "files", "podnet-node"),
+        "unit": role_file("converge", "files", "podnet.service"),
+        "protocols": role_file("converge", "files", "rt_protos.conf"),
+    }
+
+
+def _shown(changes: ChangeSet) -> dict[str, list[str]]:
+    """The commands of each phase as a person reads them."""
     lines = {phase: shown(changes.phase(phase)) for phase in PHASES}
     if changes.stale_generation:
         lines[changes.phases[0]].append(
@@ -50,53 +96,4 @@ def settle(
         )
     if changes.stale_program:
         lines[changes.phases[0]].append("install podnet-node in /usr/local/sbin")
-    return {
-        "ident": ident,
-        "phases": list(changes.phases),
-        "staged": staged,
-        "shown": lines,
-        "warnings": [f"{name}: {warning}" for warning in changes.warnings],
-        "problems": [asdict(problem) for problem in preflight(fabric, plan, have)],
-        "interesting": bool(changes.switch or changes.remove or have.reservations),
-    }
-
-
-def settle_fleet(fabric: Fabric, runs: dict[str, Any]) -> tuple[list[Problem], list[str]]:
-    """Settle all nodes again with what the fleet says; ``runs`` is updated in place.
-
-    Returns:
-        Problems that forbid the whole run, and one line per range that stays.
-    """
-    states = {
-        name: node_room.read(fabric, plan_node(fabric, name), run["answer"])
-        for name, run in runs.items()
-    }
-    held = fleet.holders(fabric, states)
-    silent = fleet.unasked(fabric, states)
-    retiring = fleet.retiring(held, silent)
-    if retiring:
-        for name, run in runs.items():
-            run.update(
-                settle(fabric, name, states[name], run["generations"], run["ident"], retiring)
-            )
-    notes = _notes(held)
-    for owner, cidrs in silent.items():
-        notes += [f"{owner}: {cidr} stays, because {owner} was not asked" for cidr in cidrs]
-    return list(fleet.handed_over(fabric, states, retiring)), notes
-
-
-def _notes(held: tuple[fleet.Holder, ...]) -> list[str]:
-    ranges: dict[tuple[str, str], list[fleet.Holder]] = {}
-    for holder in held:
-        ranges.setdefault((holder.node, holder.cidr), []).append(holder)
-    notes = []
-    for (node, cidr), holders in ranges.items():
-        live = [holder for holder in holders if holder.live]
-        leaked = len(holders) - len(live)
-        text = f"{node}: {cidr} retires; {len(live)} pods still hold addresses of it"
-        if not live:
-            text = f"{node}: {cidr} is free and is removed"
-        if leaked:
-            text += f"; {leaked} reservations belong to no pod"
-        notes.append(text)
-    return notes
+    return lines

@@ -27,13 +27,11 @@ class Staged:
 
     Attributes:
         files: path in the transaction's folder → content.
-        number: of the new generation; None when the definitions on the node stay.
         kept: how many generations to keep.
         ident: names the transaction, so that two runs cannot mix.
     """
 
     files: Mapping[str, str]
-    number: int | None
     kept: int
     ident: str
 
@@ -46,13 +44,12 @@ def stage_script(staged: Staged, changes: ChangeSet) -> str:
         if phase:
             files[f"{name}.do"] = _lines(change.do for change in phase)
             files[f"{name}.undo"] = _lines(change.undo for change in phase)
-    if staged.number is not None:
-        files["number"] = f"{staged.number}\n"
     files["kept"] = f"{staged.kept}\n"
     folders = sorted({name.rpartition("/")[0] for name in files if "/" in name})
     parts = [_HEAD]
     parts += [f'mkdir -p "$stage/{folder}"\n' for folder in folders]
     parts += [_here(name, content) for name, content in sorted(files.items())]
+    parts.append('[ -z "${PODNET_NUMBER:-}" ] || echo "$PODNET_NUMBER" >"$stage/number"\n')
     program = shlex.quote(PROGRAM)
     parts.append(
         f'if [ -f "$stage/files/podnet-node" ]; then\n'
@@ -65,9 +62,14 @@ def stage_script(staged: Staged, changes: ChangeSet) -> str:
     return "".join(parts)
 
 
-def window_script(seconds: int) -> str:
-    """Text before the staging: without a commit within the window the node goes back alone."""
-    return f"PODNET_WINDOW={seconds}\n"
+def head_script(window: int, number: int | None) -> str:
+    """Text before the staging.
+
+    Args:
+        window: seconds; without a commit within them the node goes back alone. 0: no limit.
+        number: of the new generation; None when the definitions on the node stay.
+    """
+    return f"PODNET_WINDOW={window} PODNET_NUMBER={number or ''}\n"
 
 
 def phase_script(ident: str, phase: str, commit: bool) -> str:
@@ -88,13 +90,19 @@ def _here(name: str, content: str) -> str:
 
 
 def end_script(ident: str, verb: str) -> str:
-    """Text that ends a transaction that waits: ``commit`` or ``rollback``."""
+    """Text that ends a transaction that waits (``commit``, ``rollback``), or gives it its whole
+    window once more (``hold``)."""
     return f"{PROGRAM} {verb} {ident}\n"
 
 
 def clear_script() -> str:
     """Text that takes back what a run left that did not come to its end."""
     return f"{PROGRAM} rollback\n"
+
+
+def purge_script() -> str:
+    """Text that takes podnet's own folder and program away, and says so if there were any."""
+    return f"[ ! -x {PROGRAM} ] || {{ {PROGRAM} purge && echo purged; }}\n"
 
 
 @dataclass(frozen=True, slots=True)

@@ -54,6 +54,36 @@ class Workspace:
         except (OSError, ValueError) as error:
             raise WorkspaceError(f"{path}: cannot be read ({error}); {remedy}") from error
 
+    def begin(self, pid: int) -> None:
+        """A run begins: take the folder for the process ``pid``, and forget what an earlier run
+        left between its stages.
+
+        Raises:
+            WorkspaceError: another process that is alive works here. One that is gone leaves its
+                lock behind and keeps nobody out.
+        """
+        lock = self.state / "lock"
+        held = lock.read_text(encoding="utf-8").split() if lock.is_file() else []
+        if len(held) == 2 and int(held[0]) != pid and _started(int(held[0])) == held[1]:
+            raise WorkspaceError(
+                f"{self.root}: another run works in this folder (process {held[0]}); wait until it "
+                "has ended, or give this one a podnet_output_dir of its own"
+            )
+        write(lock, f"{pid} {_started(pid)}\n")
+        for path in (self.state / "run").glob("*.json"):
+            path.unlink()
+
+    def save_run(self, node: str, run: dict[str, Any]) -> None:
+        """What the current run does on a node, between its stages."""
+        self.save(f"run/{node}.json", run)
+
+    def run(self, node: str) -> dict[str, Any]:
+        run: dict[str, Any] = self.load(f"run/{node}.json", "run the stage read first")
+        return run
+
+    def has_run(self, node: str) -> bool:
+        return (self.state / "run" / f"{node}.json").is_file()
+
     def forget(self, names: Iterable[str]) -> list[str]:
         """Remove the rendered definitions of nodes that are not in the fleet any more. Only
         folders that podnet made, which a manifest shows."""
@@ -64,6 +94,16 @@ class Workspace:
         for folder in gone:
             shutil.rmtree(folder)
         return [folder.name for folder in gone]
+
+
+def _started(pid: int) -> str:
+    """When a process began, as the kernel counts it (proc_pid_stat(5), field 22), so that another
+    process with the same number is told from it; empty when there is none."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8")
+    except OSError:
+        return ""
+    return stat.rpartition(")")[2].split()[19]
 
 
 def write(path: Path, text: str) -> bool:

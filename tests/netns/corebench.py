@@ -140,13 +140,20 @@ class Bench(NetNode):
         run = Run(changes, staged, transaction.Outcome("unchanged"))
         phases = changes.phases
         for index, phase in enumerate(phases):
-            text = prefix + (staged + prelude if index == 0 else "")
+            number = self.next_number() if changes.stale_generation else None
+            staging = transaction.head_script(0, number) + staged + prelude
+            text = prefix + (staging if index == 0 else "")
             answer = self.run(text + transaction.phase_script("run1", phase, phase == phases[-1]))
             run.outcome = transaction.outcome(answer.stdout)
             run.errors = answer.stderr
             if answer.returncode:
                 break
         return run
+
+    def next_number(self) -> int:
+        """As the gate counts: one more than the last generation."""
+        names = self.sh("ls /etc/podnet/generations 2>/dev/null || true").split()
+        return max(map(int, names), default=0) + 1
 
     def settled(self, fabric: Fabric, name: str = "node-1") -> Run:
         """Converge, and insist that it went well."""

@@ -97,7 +97,7 @@ def test_dropped_file_comes_back_as_it_was(bench: Bench) -> None:
     fails = Change(Command("ip", "link set dev nowhere up"), None, "test")
     for lines, state in (((drop, missing, fails), "undone"), ((drop, missing), "committed")):
         changes = ChangeSet(remove=lines)
-        staged = transaction.stage_script(transaction.Staged({}, None, 3, "run1"), changes)
+        staged = transaction.stage_script(transaction.Staged({}, 3, "run1"), changes)
         assert bench.carry_out(changes, staged).outcome.state == state
         there = bench.run(look)
         assert there.stdout == before if state == "undone" else there.returncode

@@ -47,7 +47,7 @@ class Run:
             loop=None,
             delegate_to=None,
             _role=owner,
-            get_name=lambda include_role_fqcn: name,
+            get_name=lambda: name,
             get_path=lambda: "tasks/main.yml:1",
         )
         self.callback.v2_playbook_on_task_start(self.current, False)

@@ -110,7 +110,7 @@ def test_conflist_says_what_the_plan_says(fabric: Fabric) -> None:
         assert used == set(plugins_of(fabric))
 
 
-def test_plugin_options_are_the_only_free_text_and_stay_in_the_conflist() -> None:
+def test_plugin_options_are_the_only_free_text_and_stay_in_json() -> None:
     """CNI plugins have options that podnet does not know; they are data in JSON, nowhere else."""
     for text in HOSTILE:
         fabric = compile_fleet(
@@ -124,8 +124,10 @@ def test_plugin_options_are_the_only_free_text_and_stay_in_the_conflist() -> Non
             }
         )
         files = render(fabric, "n")
-        conflist = files.pop(fabric.cni.file)
-        assert json.loads(conflist)["plugins"][1]["mark-9f2"] == f"mark-9f2{text}"
+        conflist, manifest = json.loads(files.pop(fabric.cni.file)), files.pop("manifest.json")
+        chain = json.loads(manifest)["intent"]["podnet_cni_chain"]
+        assert conflist["plugins"][1] == chain[0]
+        assert chain[0]["mark-9f2"] == f"mark-9f2{text}"
         assert not any("mark-9f2" in content for content in files.values())
 
 

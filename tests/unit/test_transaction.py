@@ -20,13 +20,16 @@ CHANGES = ChangeSet(add=(UP, NEW), remove=(UP,))
 printable = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=60)
 
 
-def staged_by_shell(folder: Path, files: dict[str, str], changes: ChangeSet) -> dict[str, bytes]:
+def staged_by_shell(
+    folder: Path, files: dict[str, str], changes: ChangeSet, number: int | None = 3
+) -> dict[str, bytes]:
     """Run the staging text, with its folders below ``folder`` and a program that only keeps
     what it is given."""
     program = folder / "podnet-node"
     program.write_text(f'#!/bin/sh\n[ "$1" = begin ] && cp -r "$2" {folder}/kept\n')
     program.chmod(0o755)
-    text = transaction.stage_script(transaction.Staged(files, 3, 10, "run1"), changes)
+    text = transaction.head_script(0, number)
+    text += transaction.stage_script(transaction.Staged(files, 10, "run1"), changes)
     text = text.replace(transaction.PROGRAM, str(program)).replace("/etc/podnet", f"{folder}/etc")
     text = text.replace("/run/podnet", f"{folder}/run")
     done = subprocess.run(["sh", "-s"], input=text.encode(), capture_output=True, check=False)
@@ -63,9 +66,12 @@ def test_any_content_arrives_and_none_of_it_runs(
     assert not Path("/tmp/pwned").exists()
 
 
+def test_without_a_number_no_generation_is_written(tmp_path: Path) -> None:
+    assert "number" not in staged_by_shell(tmp_path, {"generation/a": "x\n"}, CHANGES, None)
+
+
 def test_undo_has_a_line_for_each_line() -> None:
-    text = transaction.stage_script(transaction.Staged({}, None, 3, "run1"), CHANGES)
-    assert "number" not in text.replace("podnet-node", "")
+    text = transaction.stage_script(transaction.Staged({}, 3, "run1"), CHANGES)
     assert text.count("link set dev a down") == 2
 
 

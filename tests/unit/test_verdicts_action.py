@@ -21,6 +21,7 @@ ARGUMENTS = {
     "attempts": 3,
     "timeout_ms": 1000,
     "outside": [{"address": address, "port": port} for address, port in OUTSIDE],
+    "only": [],
 }
 
 

@@ -27,6 +27,9 @@ from .remedies import (
 POD_A, POD_B = "podnet-verify-a", "podnet-verify-b"
 POD_LETTERS = {"a": POD_A, "b": POD_B}
 
+# What holds between two batches of a change as well as before and after it.
+IN_BETWEEN = ("icmp", "tcp", "udp", "source", "node_to_pod")
+
 # The sentences of DESIGN that verification proves, by number; a report groups by them.
 PROMISES: Mapping[int, str] = {
     1: "Every pod has one real address per family, the same for itself and for others",
@@ -91,16 +94,28 @@ class Check:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """What one verification was asked to look at. ``outside``: (address, port)."""
+    """What one verification was asked to look at.
+
+    Attributes:
+        outside: (address, port).
+        only: in the middle of a change, the nodes that have switched: what is asked is whether
+            their pods reach all others and are reached, and nothing that is still to come.
+    """
 
     asked: tuple[str, ...]
     port: int = 7717
     outside: tuple[tuple[str, int], ...] = ()
+    only: tuple[str, ...] = ()
 
     @staticmethod
     def from_dict(data: Mapping[str, Any]) -> Run:
         outside = tuple((str(item["address"]), int(item["port"])) for item in data["outside"])
-        return Run(tuple(str(name) for name in data["asked"]), int(data["port"]), outside)
+        asked, only = (tuple(map(str, data.get(key, ()))) for key in ("asked", "only"))
+        return Run(asked, int(data["port"]), outside, only)
+
+    def wants(self, check: Check) -> bool:
+        switched = {check.source, check.target} & set(self.only)
+        return not self.only or (check.kind in IN_BETWEEN and bool(switched))
 
 
 @dataclass(frozen=True)
@@ -153,6 +168,10 @@ def targets_of(scene: Scene, node: str) -> list[dict[str, Any]]:
 
 def checks_of(scene: Scene, name: str) -> Iterator[Check]:
     """Every check whose packets leave from a node. O(nodes) per family."""
+    return filter(scene.run.wants, _checks(scene, name))
+
+
+def _checks(scene: Scene, name: str) -> Iterator[Check]:
     node = scene.fabric.by_name[name]
     for family in scene.fabric.families:
         yield from _same_node(scene, node, family)

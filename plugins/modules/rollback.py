@@ -1,0 +1,75 @@
+#!/usr/bin/python
+# SPDX-License-Identifier: GPL-3.0-or-later
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Documentation of the action of the same name; the work is done in plugins/action."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: rollback
+short_description: Choose the intent of an earlier generation
+version_added: 0.1.0
+description:
+  - Every generation on a node remembers the intent that made it.
+  - Stage V(begin) runs once, stage V(read) asks a node for the generations that it keeps, and stage
+    V(choose) runs once and puts the intent of the whole fleet together.
+  - What was chosen is saved where M(podnet.fabric.plan) saves the fleet; no node is changed.
+options:
+  stage:
+    description: What to do.
+    type: str
+    required: true
+    choices: [begin, read, choose]
+  group:
+    description: Inventory group that holds the nodes of the fleet.
+    type: str
+    default: podnet
+  to:
+    description: V(previous), or the number of a generation.
+    type: str
+    default: previous
+  nodes:
+    description: Nodes whose own settings go back; empty for the whole fleet.
+    type: list
+    elements: str
+    default: []
+  output_dir:
+    description:
+      - Folder on the controller for C(intended/), C(report/) and C(.podnet/).
+      - Left out, it is the working directory.
+    type: path
+attributes:
+  check_mode:
+    description: Can run in check mode and say what would change, without changing it.
+    support: full
+    details: Writes its own working files below C(.podnet/) only.
+  diff_mode:
+    description: Says in detail what changes.
+    support: none
+    details: It changes nothing that could differ.
+  idempotent:
+    description: A second run with the same input changes nothing.
+    support: full
+author:
+  - podnet developers (@podnet)
+"""
+
+EXAMPLES = r"""
+- name: Choose the intent to go back to
+  podnet.fabric.rollback:
+    stage: choose
+    to: previous
+  run_once: true
+"""
+
+RETURN = r"""
+generations:
+  description: Numbers of the generations that the node keeps and that can be gone back to.
+  type: list
+  elements: int
+  returned: stage read
+current:
+  description: Number of the current generation; 0 when there is none.
+  type: int
+  returned: stage read
+"""

@@ -1,0 +1,53 @@
+#!/usr/bin/python
+# SPDX-License-Identifier: GPL-3.0-or-later
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Documentation of the action of the same name; the work is done in plugins/action."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: status
+short_description: Say what every node has, what retires, and what differs
+version_added: 0.1.0
+description:
+  - Runs once, after stage V(read) of M(podnet.fabric.converge) on every node.
+  - Reads what that saved; opens no connection and changes nothing.
+options:
+  drift:
+    description: Fail and name every difference, when there is any.
+    type: bool
+    default: false
+  output_dir:
+    description:
+      - Folder on the controller for C(intended/), C(report/) and C(.podnet/).
+      - Left out, it is the working directory.
+    type: path
+attributes:
+  check_mode:
+    description: Can run in check mode and say what would change, without changing it.
+    support: full
+    details: Writes its own working files below C(.podnet/) only.
+  diff_mode:
+    description: Says in detail what changes.
+    support: none
+    details: It changes nothing that could differ.
+  idempotent:
+    description: A second run with the same input changes nothing.
+    support: full
+author:
+  - podnet developers (@podnet)
+"""
+
+EXAMPLES = r"""
+- name: Say what every node has
+  podnet.fabric.status:
+  run_once: true
+"""
+
+RETURN = r"""
+differences:
+  description: Every difference between inventory, rendered files and nodes, one line each.
+  type: list
+  elements: str
+  returned: always
+"""

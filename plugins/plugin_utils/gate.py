@@ -1,0 +1,181 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a run does with the fleet, decided once between reading and changing. Pure.
+
+Every node has said what it would do by itself. Here the fleet has its say: which old ranges stay,
+what must not happen, in which order nodes switch, and which number the new generation has.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from . import fleet
+from . import node as node_room
+from .changes import PHASES
+from .intent.model import Fabric
+from .intent.problems import Problem, shown
+from .kernel.state import State
+from .plan import plan_node
+from .preflight import PLUGINS_MISSING
+from .rolling import Size, batches, order_problems
+from .settle import settle
+
+Runs = dict[str, dict[str, Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """How a run was asked to go.
+
+    Attributes:
+        confirm_seconds: the window of a change that switches or removes something.
+        phases: the phases of this run; all of them, unless somebody else orders them.
+        canary, serial: see `rolling.batches`.
+        digest: of the plan that was reviewed; empty when any plan will do.
+        lost: nodes that are declared gone, so that nobody waits for them.
+        install: whether missing CNI plugins are going to be installed.
+        absent: whether the nodes shall have nothing; then the fleet has no say.
+    """
+
+    confirm_seconds: int = 0
+    phases: tuple[str, ...] = PHASES
+    canary: tuple[str, ...] = ()
+    serial: tuple[Size, ...] = ()
+    digest: str = ""
+    lost: frozenset[str] = frozenset()
+    install: bool = False
+    absent: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What came of it.
+
+    Attributes:
+        problems: what forbids the whole run.
+        notes: one line per thing that a person should know.
+        batches: nodes that switch, in the order in which they do.
+        missing: nodes that lack CNI plugins.
+        digest: SHA-256 of everything that the run does, cut to 16 digits.
+    """
+
+    problems: tuple[Problem, ...]
+    notes: tuple[str, ...]
+    batches: tuple[tuple[str, ...], ...]
+    missing: tuple[str, ...]
+    digest: str
+
+
+def decide(fabric: Fabric, runs: Runs, ask: Ask) -> Decision:
+    """Settle the runs of all nodes that answered; ``runs`` is updated in place."""
+    problems = list(order_problems([n.name for n in fabric.nodes], ask.canary, ask.serial))
+    notes: list[str] = []
+    # The fleet's say matters only where something would be switched or removed, and only such a
+    # change can hurt what is in use: it waits for a confirmation.
+    interesting = any(run["interesting"] for run in runs.values())
+    if interesting and not ask.absent:
+        found, notes = _settle_fleet(fabric, runs, ask)
+        problems += found
+    for run in runs.values():
+        known = ask.install and run["missing_plugins"]
+        of_node = [Problem(**item) for item in run["problems"]]
+        problems += [p for p in of_node if not (known and p.what == PLUGINS_MISSING)]
+        notes += run["warnings"]
+        if not set(ask.phases) >= {*run["phases"]}:
+            run["phases"] = [phase for phase in run["phases"] if phase in ask.phases]
+            # The definitions say what is there after the last phase; until then the old ones do.
+            run["stale"] = False
+        run["window"] = ask.confirm_seconds if interesting else 0
+    _number(runs)
+    digest = _digest(runs)
+    if ask.digest and ask.digest != digest:
+        problems.append(_other_plan(ask.digest, digest))
+    switching = [name for name, run in runs.items() if "switch" in run["phases"]]
+    order = [] if problems else batches(switching, ask.canary, ask.serial)
+    return Decision(
+        problems=tuple(problems),
+        notes=tuple(notes),
+        batches=tuple(tuple(batch) for batch in order),
+        missing=tuple(name for name, run in runs.items() if run["missing_plugins"]),
+        digest=digest,
+    )
+
+
+def states_of(fabric: Fabric, runs: Mapping[str, Any]) -> dict[str, State]:
+    """What every node that answered said of itself."""
+    return {
+        name: node_room.read(fabric, plan_node(fabric, name), run["answer"])
+        for name, run in runs.items()
+    }
+
+
+def _settle_fleet(fabric: Fabric, runs: Runs, ask: Ask) -> tuple[list[Problem], list[str]]:
+    """Settle again with the ranges that stay; problems that forbid the run, and one line per
+    range that stays."""
+    states = states_of(fabric, runs)
+    held = fleet.holders(fabric, states)
+    silent = fleet.unasked(fabric, states, ask.lost)
+    retiring = fleet.retiring(held, silent)
+    if retiring:
+        for name, run in runs.items():
+            run.update(
+                settle(fabric, name, states[name], run["generations"], run["ident"], retiring)
+            )
+    problems = list(fleet.handed_over(fabric, states, retiring, held, ask.lost))
+    # Who runs the phases one by one brings all nodes through each of them.
+    if ask.phases == PHASES:
+        problems += fleet.cut_off(fabric, states, ask.lost)
+    notes = retiring_notes(held)
+    for owner, cidrs in silent.items():
+        notes += [f"{owner}: {cidr} stays, because {owner} was not asked" for cidr in cidrs]
+    return problems, notes
+
+
+def retiring_notes(held: tuple[fleet.Holder, ...]) -> list[str]:
+    """One line per old range: who holds it, or that it goes."""
+    ranges: dict[tuple[str, str], list[fleet.Holder]] = {}
+    for holder in held:
+        ranges.setdefault((holder.node, holder.cidr), []).append(holder)
+    notes = []
+    for (node, cidr), holders in ranges.items():
+        live = [holder for holder in holders if holder.live]
+        leaked = [holder for holder in holders if not holder.live]
+        text = f"{node}: {cidr} retires; held by {fleet.named(live)}"
+        if not live:
+            text = f"{node}: {cidr} is free and is removed"
+        if leaked:
+            text += f"; reserved for no pod: {fleet.named(leaked)}"
+        notes.append(text)
+    return notes
+
+
+def _number(runs: Runs) -> None:
+    """One number for the whole run, so that a number names one state of the fleet."""
+    last = max((run["generation"] for run in runs.values()), default=0)
+    for run in runs.values():
+        run["number"] = last + 1 if run["stale"] else None
+
+
+def _digest(runs: Runs) -> str:
+    """Equal for two runs that do the same on the same nodes; the kernel lists what goes in any
+    order."""
+    total = hashlib.sha256()
+    for name, run in sorted(runs.items()):
+        for phase in run["phases"]:
+            total.update("\0".join((name, phase, *sorted(run["shown"][phase]))).encode())
+        if run["phases"]:
+            total.update(run["definitions"].encode())
+    return total.hexdigest()[:16]
+
+
+def _other_plan(reviewed: str, found: str) -> Problem:
+    return Problem(
+        "podnet_plan_digest",
+        "the plan is not the one that was reviewed",
+        shown(reviewed),
+        found,
+        "review it again: converge --check --diff",
+    )

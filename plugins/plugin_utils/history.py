@@ -1,0 +1,177 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The generations that nodes keep → the intent to go back to. Pure.
+
+A generation remembers the intent that made it, so going back is one more change towards an
+intent: planned, checked, phased, confirmed and verified like every other.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from .intent.problems import Problem, ProblemsError, shown
+from .intent.variables import NODE_VARIABLES
+from .kernel.state import MARKER
+
+PREVIOUS = "previous"
+Variables = Mapping[str, Any]
+
+# Every manifest that the node keeps; one round trip.
+SCRIPT = r"""cd /etc/podnet/generations 2>/dev/null || exit 0
+echo "@@podnet current $(readlink ../current)"
+for g in *; do
+  [ -f "$g/manifest.json" ] || continue
+  echo "@@podnet generation $g"; cat "$g/manifest.json"
+done
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """What one node keeps. ``intents``: number of a generation → the node's variables then."""
+
+    current: int = 0
+    intents: Mapping[int, Variables] = field(default_factory=dict)
+
+    def at(self, number: int) -> int | None:
+        """The generation that was current when the fleet was at ``number``."""
+        return max((n for n in self.intents if n <= number), default=None)
+
+
+def read(output: str) -> History:
+    """What `SCRIPT` printed."""
+    current, texts = 0, dict[int, list[str]]()
+    lines: list[str] = []
+    for line in output.splitlines():
+        if not line.startswith(MARKER):
+            lines.append(line)
+            continue
+        word, _space, rest = line[len(MARKER) :].partition(" ")
+        number = rest.rpartition("/")[2]
+        if number.isdigit():
+            lines = texts.setdefault(int(number), []) if word == "generation" else []
+            current = int(number) if word == "current" else current
+    intents = {number: _intent("\n".join(text)) for number, text in texts.items()}
+    return History(current, {n: intent for n, intent in intents.items() if intent})
+
+
+def _intent(text: str) -> Variables:
+    """Empty where the manifest is none, or is of a podnet that did not keep the intent."""
+    try:
+        found = json.loads(text).get("intent", {})
+    except (ValueError, AttributeError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def fleet_before(
+    histories: Mapping[str, History], others: Mapping[str, Variables], to: str
+) -> tuple[dict[str, Variables], list[str]]:
+    """The variables of every node at an earlier state of the fleet.
+
+    Args:
+        histories: of the nodes that were asked.
+        others: variables of the nodes that could not be asked; they stay.
+        to: ``previous``, or a number.
+
+    Returns:
+        Variables by node, and one line for each thing to know.
+
+    Raises:
+        ProblemsError: there is no such state.
+    """
+    number = _number(histories, to)
+    fleet: Variables = {}
+    found: dict[str, Variables] = {}
+    young: list[str] = []
+    for name, history in histories.items():
+        at = history.at(number)
+        if at is None:
+            young.append(name)
+        else:
+            found[name] = fleet = history.intents[at]
+    if not found:
+        raise ProblemsError("the rollback", [_none_kept(histories, str(number))])
+    notes = [f"back to generation {number}"]
+    for name in young:
+        intents = histories[name].intents
+        found[name] = _node_of(intents[max(intents)], fleet)
+        notes.append(f"{name} has no generation that old; its own settings stay")
+    for name, variables in others.items():
+        found[name] = _node_of(variables, fleet)
+        notes.append(f"{name} was not asked; its own settings stay")
+    now = {name: h.intents.get(h.current, {}) for name, h in histories.items()} | dict(others)
+    return found, notes + _changes(now, found)
+
+
+def nodes_before(
+    histories: Mapping[str, History], others: Mapping[str, Variables], to: str, nodes: list[str]
+) -> tuple[dict[str, Variables], list[str]]:
+    """The fleet as it is, but for the settings of some nodes, which are those of an earlier
+    generation of theirs: by number, or the newest one in which they were different."""
+    now = {n: h.intents[h.current] for n, h in histories.items() if h.current in h.intents}
+    found: dict[str, Variables] = {**now, **others}
+    problems: list[Problem] = []
+    for name in nodes:
+        history = histories.get(name, History())
+        known = [n for n in sorted(history.intents, reverse=True) if n < history.current]
+        if to != PREVIOUS:
+            known = [n for n in known if str(n) == to]
+        then = [history.intents[n] for n in known]
+        other = [v for v in then if _own(v) != _own(found.get(name, {}))]
+        if other:
+            found[name] = _node_of(other[0], found[name])
+        else:
+            problems.append(_none_kept({name: history}, to))
+    if problems:
+        raise ProblemsError("the rollback", problems)
+    return found, _changes({**now, **others}, found)
+
+
+def _number(histories: Mapping[str, History], to: str) -> int:
+    if to != PREVIOUS:
+        if not to.isdigit():
+            raise ProblemsError("the rollback", [_none_kept(histories, to)])
+        return int(to)
+    last = max((history.current for history in histories.values()), default=0)
+    older = {n for history in histories.values() for n in history.intents if n < last}
+    if not older:
+        raise ProblemsError("the rollback", [_none_kept(histories, to)])
+    return max(older)
+
+
+def _none_kept(histories: Mapping[str, History], to: str) -> Problem:
+    kept = sorted({n for history in histories.values() for n in history.intents})
+    current = max((history.current for history in histories.values()), default=0)
+    return Problem(
+        "podnet_rollback_to",
+        f"{', '.join(histories) or 'no node'}: there is no such generation to go back to",
+        f"{PREVIOUS}, or the number of a generation that is kept and differs",
+        f"{shown(to)}; kept: {', '.join(map(str, kept)) or 'none'}; current: {current or 'none'}",
+        "status lists the generations; without an older one, change the inventory and run site",
+    )
+
+
+def _own(variables: Variables) -> dict[str, Any]:
+    return {name: variables.get(name) for name in NODE_VARIABLES}
+
+
+def _node_of(own: Variables, fleet: Variables) -> dict[str, Any]:
+    """A node with settings of its own in a fleet with others."""
+    shared = {name: value for name, value in fleet.items() if name not in NODE_VARIABLES}
+    return shared | {name: own[name] for name in NODE_VARIABLES if name in own}
+
+
+def _changes(now: Mapping[str, Variables], then: Mapping[str, Variables]) -> list[str]:
+    """What a person would edit in the inventory to say the same: one line per value."""
+    lines: dict[str, None] = {}
+    for name in sorted(then):
+        before, after = now.get(name, {}), then[name]
+        for key in dict.fromkeys((*after, *before)):
+            if before.get(key) != after.get(key):
+                where = f"nodes.{name}.{key}" if key in NODE_VARIABLES else key
+                lines[f"{where}: {shown(before.get(key))} -> {shown(after.get(key))}"] = None
+    return list(lines)
