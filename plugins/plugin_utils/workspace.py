@@ -45,7 +45,7 @@ class Workspace:
         return Fabric.from_dict(self.load("fabric.json", "run the role plan first"))
 
     def save(self, name: str, data: Any) -> None:
-        write(self.state / name, json.dumps(data, indent=1, sort_keys=True) + "\n")
+        write(self.state / name, json.dumps(data, indent=1) + "\n")
 
     def load(self, name: str, remedy: str) -> Any:
         path = self.state / name

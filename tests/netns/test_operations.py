@@ -1,0 +1,310 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What an operator does on a live fleet besides `site`: look, review, go back, roll out in batches,
+remove nodes, run slices. One lab; each test leaves the fleet as the inventory says."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from collections.abc import Iterator
+
+import pytest
+from fleet import DUMP, Fleet, Spec, without_timers
+from test_day2 import ONE, THREE, TWO, assert_same, change_cidr, edit, other_port, other_vni, pod
+from test_day2 import state as dumps
+
+GENERATION = "cd /etc/podnet/current && tail -n +1 *"
+LEFT = (
+    "ls -d /etc/podnet /run/podnet/nft /usr/local/sbin/podnet-node /etc/cni/net.d/*podnet* "
+    "/etc/iproute2/rt_protos.d/podnet.conf /etc/systemd/system/podnet.service 2>/dev/null; true"
+)
+# What podnet leaves until the next boot, and says so; a router has anycast addresses.
+SETTINGS = re.compile(r"^(/proc/sys/|anycast ).*\n", re.MULTILINE)
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
+    with Fleet(tmp_path_factory.mktemp("operations"), Spec(), "operations") as fleet:
+        yield fleet
+
+
+@pytest.fixture
+def fleet(lab: Fleet) -> Iterator[Fleet]:
+    kept = lab.data
+    lab.data = {"podnet": {"vars": dict(kept["podnet"]["vars"]), "hosts": {}}}
+    for name, values in kept["podnet"]["hosts"].items():
+        lab.data["podnet"]["hosts"][name] = dict(values)
+    # The first pod changes settings of the bridge, which the dumps show.
+    lab.play("site", check=True)
+    yield lab
+    lab.data = kept
+    lab.write()
+    lab.play("converge", check=True)
+
+
+def kernel(fleet: Fleet, node: str) -> str:
+    return without_timers(fleet.ssh(node, DUMP))
+
+
+def everything(fleet: Fleet) -> tuple[dict[str, str], dict[str, str]]:
+    """Complete dumps, and the digests of the current definitions."""
+    return dumps(fleet), {node: fleet.ssh(node, GENERATION) for node in fleet.nodes}
+
+
+def site(fleet: Fleet, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return fleet.play("site", *arguments)
+
+
+# --- look ---------------------------------------------------------------------------------------
+
+
+def test_status_and_drift_of_a_healthy_fleet(fleet: Fleet) -> None:
+    status = fleet.play("status", check=True)
+    assert len(re.findall(r"^node-\d +\d+ .*as wanted$", status.stdout, re.MULTILINE)) == 3
+    fleet.play("drift", check=True)
+
+
+def test_status_names_what_retires_and_who_holds_it(fleet: Fleet) -> None:
+    old = pod(fleet, ONE, "old")
+    edit(fleet, change_cidr)
+    fleet.play("converge", check=True)
+    status = fleet.play("status", check=True).stdout
+    assert f"node-1: 10.64.1.0/24 retires; held by {old['addresses']['ipv4']} (old" in status
+    assert fleet.play("drift").returncode == 0, "a range that retires is no drift"
+    pod(fleet, ONE, "old", state="absent")
+    leak = (
+        "mkdir -p /var/lib/cni/networks/podnet; echo gone >/var/lib/cni/networks/podnet/10.64.1.77"
+    )
+    fleet.ssh(ONE, leak)
+    status = fleet.play("status", check=True).stdout
+    assert "10.64.1.0/24 is free and is removed; reserved for no pod: 10.64.1.77 (gone)" in status
+    fleet.play("converge", check=True)
+    assert "10.64.1." not in fleet.ssh(ONE, "ip address; nft list ruleset")
+    fleet.ssh(ONE, "rm /var/lib/cni/networks/podnet/10.64.1.77")
+
+
+DRIFTS = {
+    "route": ("ip route del 10.64.3.0/24 proto 112", "missing: ip route replace 10.64.3.0/24"),
+    "next hop": (
+        "ip route change 10.64.2.0/24 via 192.0.2.1 proto 112 metric 112",
+        "different: ip route replace 10.64.2.0/24 via 192.0.2.12",
+    ),
+    "surplus": (
+        "ip route add 10.64.200.0/24 via 192.0.2.1 proto 112 metric 112",
+        "not wanted: ip route del 10.64.200.0/24",
+    ),
+    "setting": ("echo 0 >/proc/sys/net/ipv4/ip_forward", "sysctl net/ipv4/ip_forward=1"),
+    "table": ("nft flush table inet podnet", "nft podnet.nft"),
+    "file": ("echo '{}' >/etc/cni/net.d/10-podnet.conflist", "10-podnet.conflist"),
+    "definition": ("echo '#' >>/etc/podnet/current/routes.batch", "a new generation"),
+}
+
+
+@pytest.mark.parametrize(("harm", "named"), DRIFTS.values(), ids=list(DRIFTS))
+def test_drift_names_the_difference(fleet: Fleet, harm: str, named: str) -> None:
+    fleet.ssh(ONE, harm)
+    before = kernel(fleet, ONE)
+    found = fleet.play("drift")
+    assert found.returncode == 2
+    assert named in found.stdout and "node-2: " not in found.stdout
+    assert kernel(fleet, ONE) == before, "drift changed the node"
+    fleet.play("converge", check=True)
+    fleet.play("drift", check=True)
+
+
+def test_drift_names_rendered_files_that_the_inventory_does_not_give(fleet: Fleet) -> None:
+    path = fleet.folder / "intended" / ONE / "routes.batch"
+    text = path.read_text(encoding="utf-8")
+    path.write_text(text + "#\n", encoding="utf-8")
+    found = fleet.play("drift")
+    assert found.returncode == 2 and "intended/node-1: not what the inventory says" in found.stdout
+    path.write_text(text, encoding="utf-8")
+    fleet.play("drift", check=True)
+
+
+# --- review -------------------------------------------------------------------------------------
+
+
+def test_a_run_does_what_was_reviewed_or_nothing(fleet: Fleet) -> None:
+    same = fleet.play("converge", "--check", "-e", "podnet_fail_on_changes=true", check=True)
+    assert "0 to change" in same.stdout and "plan digest" not in same.stdout
+    edit(fleet, other_vni)
+    before = everything(fleet)
+    check = fleet.play("converge", "--check", "-e", "podnet_fail_on_changes=true")
+    assert check.returncode == 2 and re.search(r"^total +45 +8 +27$", check.stdout, re.MULTILINE)
+    digest = re.findall(r"plan digest (\w+)", check.stdout)[0]
+    other = site(fleet, "-e", "podnet_plan_digest=0123456789abcdef")
+    assert other.returncode == 2 and "not the one that was reviewed" in other.stdout
+    assert everything(fleet) == before, "something was changed"
+    site(fleet, "-e", f"podnet_plan_digest={digest}").check_returncode()
+    assert "pn65" in fleet.ssh(ONE, "ip -br link")
+
+
+# --- all or nothing -----------------------------------------------------------------------------
+
+
+def test_a_phase_that_fails_anywhere_is_taken_back_everywhere_at_once(fleet: Fleet) -> None:
+    fleet.ssh(THREE, "ip link add pn65 type veth peer name far65")
+    before = dumps(fleet)
+    edit(fleet, other_vni)
+    done = fleet.play("converge")
+    assert done.returncode and "node-3, phase add: ip link add name pn65" in done.stdout
+    assert "taken back on node-1, node-2, node-3" in done.stdout
+    assert_same(dumps(fleet), before)
+    fleet.ssh(THREE, "ip link del pn65")
+
+
+EATER = (
+    "nft add table inet eater; "
+    "nft 'add chain inet eater in { type filter hook input priority 0; }'; "
+    "nft add rule inet eater in udp dport 8472 drop"
+)
+
+
+def test_probes_that_fail_take_the_change_back_at_once(fleet: Fleet) -> None:
+    before = dumps(fleet)
+    fleet.ssh(THREE, EATER)
+    edit(fleet, other_port)
+    done = site(fleet)
+    assert done.returncode and "taken back on node-1, node-2, node-3" in done.stdout
+    fleet.ssh(THREE, "nft delete table inet eater")
+    assert_same(dumps(fleet), before)
+
+
+def test_a_canary_that_fails_keeps_the_others_from_switching(fleet: Fleet) -> None:
+    """What node-3 sends to the new port is eaten on node-1, which itself still uses the old one."""
+    before = dumps(fleet)
+    fleet.ssh(ONE, EATER)
+    edit(fleet, other_port)
+    done = site(fleet, "-e", '{"podnet_canary": ["node-3"], "podnet_serial": 1}')
+    assert done.returncode and "taken back on node-1, node-2, node-3" in done.stdout
+    assert done.stdout.count("Switch what is in use") == 1, "another batch switched"
+    fleet.ssh(ONE, "nft delete table inet eater")
+    assert_same(dumps(fleet), before)
+
+
+def test_batches_end_where_one_run_ends(fleet: Fleet) -> None:
+    edit(fleet, other_port)
+    done = site(fleet, "-e", '{"podnet_canary": ["node-2"], "podnet_serial": [1]}')
+    assert done.returncode == 0, done.stdout
+    assert done.stdout.count("Switch what is in use") == 3
+    fleet.play("drift", check=True)
+
+
+# --- back ---------------------------------------------------------------------------------------
+
+
+def test_rollback_is_the_earlier_state_byte_for_byte(fleet: Fleet) -> None:
+    before = everything(fleet)
+    edit(fleet, other_vni)
+    site(fleet).check_returncode()
+    assert everything(fleet) != before
+    back = fleet.play("rollback", check=True)
+    assert "podnet_vni: 65 -> 64" in back.stdout
+    now = everything(fleet)
+    assert_same(now[0], before[0])
+    assert_same(now[1], before[1])
+    forth = fleet.play("rollback", check=True)
+    assert "podnet_vni: 64 -> 65" in forth.stdout, "the last generation before this one"
+    number = fleet.ssh(ONE, "readlink /etc/podnet/current").strip().rpartition("/")[2]
+    by_number = fleet.play("rollback", "-e", f"podnet_rollback_to={int(number) - 1}", check=True)
+    assert "podnet_vni: 65 -> 64" in by_number.stdout
+    assert_same(everything(fleet)[1], before[1])
+
+
+def test_pods_of_the_newer_range_keep_it_after_a_rollback(fleet: Fleet) -> None:
+    edit(fleet, change_cidr)
+    site(fleet).check_returncode()
+    new, far = pod(fleet, ONE, "new"), pod(fleet, THREE, "far")
+    assert new["addresses"]["ipv4"].startswith("10.64.101.")
+    back = fleet.play("rollback", check=True)
+    assert "10.64.101.0/24 retires; held by" in back.stdout
+    for family in ("ipv4", "ipv6"):
+        target = new["addresses"][family]
+        fleet.ssh(THREE, f"nsenter --net={far['netns']} ping -n -c 2 -W 2 {target}")
+    pod(fleet, ONE, "new", state="absent")
+    pod(fleet, THREE, "far", state="absent")
+
+
+def test_one_node_goes_back_while_the_fleet_stays(fleet: Fleet) -> None:
+    edit(fleet, change_cidr)
+    site(fleet).check_returncode()
+    edit(fleet, other_vni)
+    site(fleet).check_returncode()
+    back = fleet.play("rollback", "-e", '{"podnet_rollback_nodes": ["node-1"]}', check=True)
+    assert "nodes.node-1.podnet_pod_cidrs" in back.stdout
+    assert "10.64.1.1/24" in fleet.ssh(ONE, "ip address show cbr0")
+    assert "10.64.1.0/24 via 192.0.2.11" in fleet.ssh(TWO, "ip route")
+    assert "pn65" in fleet.ssh(ONE, "ip -br link"), "the fleet's own settings went back, too"
+
+
+def test_a_generation_that_is_not_kept_is_refused(fleet: Fleet) -> None:
+    before = everything(fleet)
+    done = fleet.play("rollback", "-e", "podnet_rollback_to=0")
+    assert done.returncode == 2 and "there is no such generation to go back to" in done.stdout
+    assert everything(fleet) == before
+
+
+# --- peers that are away, slices ----------------------------------------------------------------
+
+
+def test_a_limited_run_does_not_cut_off_the_rest(fleet: Fleet) -> None:
+    before = everything(fleet)
+    edit(fleet, other_vni)
+    done = fleet.play("converge", "--limit", ONE)
+    assert done.returncode == 2 and "nodes.node-3: its pods would be cut off" in done.stdout
+    assert everything(fleet) == before
+
+
+def test_phases_over_slices_end_where_one_run_ends(fleet: Fleet) -> None:
+    slices = (f"{ONE},{THREE}", TWO)
+    edit(fleet, other_vni)
+    for phase in ("add", "switch", "remove"):
+        for limit in slices:
+            wanted = ("--limit", limit, "-e", f'{{"podnet_phases": ["{phase}"]}}')
+            fleet.play("converge", *wanted, check=True)
+    for limit in slices:
+        last = fleet.play("converge", "--limit", limit, check=True).stdout
+        assert "Switch" not in last and "Remove" not in last
+    fleet.play("drift", check=True)
+    by_slices = everything(fleet)
+    fleet.play("rollback", check=True)
+    site(fleet).check_returncode()
+    assert_same(everything(fleet)[0], by_slices[0])
+    assert_same(everything(fleet)[1], by_slices[1])
+
+
+# --- away with it -------------------------------------------------------------------------------
+
+
+def test_remove_node_leaves_nothing_anywhere(fleet: Fleet) -> None:
+    removed = ("-e", "podnet_remove_nodes=node-2")
+    asked = fleet.play("remove_node", *removed)
+    assert asked.returncode == 2 and "expected 'remove node-2'" in asked.stdout
+    wrong = fleet.play("remove_node", "-e", "podnet_remove_nodes=node-9", "-e", "podnet_yes=true")
+    assert wrong.returncode == 2 and "names no node of the fleet" in wrong.stdout
+    web = pod(fleet, TWO, "web")
+    refused = fleet.play("remove_node", *removed, "-e", "podnet_yes=true")
+    assert refused.returncode == 2 and web["addresses"]["ipv4"] in refused.stdout
+    pod(fleet, TWO, "web", state="absent")
+    fleet.play("remove_node", *removed, "-e", "podnet_yes=true", check=True)
+    assert fleet.ssh(TWO, LEFT) == ""
+    for node in (ONE, THREE):
+        left = fleet.ssh(node, "ip route; ip -6 route; nft list ruleset; ip neigh; bridge fdb")
+        assert "10.64.2." not in left and "fd00:64:0:2:" not in left
+        assert "192.0.2.12 self permanent" not in left
+
+
+def test_reset_leaves_a_node_as_it_was(tmp_path_factory: pytest.TempPathFactory) -> None:
+    spec = Spec(segments={"rack-a": 1, "rack-b": 1})
+    with Fleet(tmp_path_factory.mktemp("reset"), spec, "reset") as fleet:
+        for node in fleet.nodes:
+            fleet.ssh(node, "nft add table ip other; ip route add 100.64.0.0/10 dev mgmt0")
+        before = {node: SETTINGS.sub("", kernel(fleet, node)) for node in fleet.nodes}
+        site(fleet).check_returncode()
+        fleet.play("reset", "-e", "podnet_yes=true", check=True)
+        for node in fleet.nodes:
+            assert fleet.ssh(node, LEFT) == ""
+            assert_same({node: SETTINGS.sub("", kernel(fleet, node))}, {node: before[node]})
+        again = fleet.play("reset", "-e", "podnet_yes=true", check=True)
+        assert "0 to change" in again.stdout

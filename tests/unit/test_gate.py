@@ -1,0 +1,222 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a run decides between reading and changing: order, numbers, digests and refusals."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+import pytest
+from ansible_collections.podnet.fabric.plugins.plugin_utils import fleet
+from ansible_collections.podnet.fabric.plugins.plugin_utils.gate import Ask, decide
+from ansible_collections.podnet.fabric.plugins.plugin_utils.intent.model import Fabric
+from ansible_collections.podnet.fabric.plugins.plugin_utils.intent.problems import Problem
+from ansible_collections.podnet.fabric.plugins.plugin_utils.kernel.objects import FdbEntry, Route
+from ansible_collections.podnet.fabric.plugins.plugin_utils.kernel.state import State
+from ansible_collections.podnet.fabric.plugins.plugin_utils.plan import compile_fleet, plan_node
+from ansible_collections.podnet.fabric.plugins.plugin_utils.rolling import batches, order_problems
+from hypothesis import given
+from hypothesis import strategies as st
+
+NAMES = ("node-1", "node-2", "node-3")
+
+
+def made(**changes: Any) -> Fabric:
+    """Two nodes in one segment, the third in another."""
+    hosts = {
+        f"node-{i}": {
+            "podnet_cluster_cidrs": ["10.64.0.0/16"],
+            "podnet_pod_cidrs": [f"10.64.{i}.0/24"],
+            "podnet_underlay_addresses": [f"192.0.2.{i}"],
+            "podnet_segment": "a" if i < 3 else "b",
+            **changes,
+        }
+        for i in (1, 2, 3)
+    }
+    return compile_fleet(hosts)
+
+
+def run_of(phases: tuple[str, ...], **more: Any) -> dict[str, Any]:
+    """A run as the stage read leaves it, of a node whose change hurts nobody."""
+    return {
+        "phases": list(phases),
+        "shown": {"add": ["add a", "add b"], "switch": ["switch"], "remove": ["remove"]},
+        "interesting": False,
+        "missing_plugins": [],
+        "problems": [],
+        "warnings": [],
+        "stale": bool(phases),
+        "generation": 4,
+        "definitions": "d",
+        "window": 0,
+        **more,
+    }
+
+
+def runs(**more: Any) -> dict[str, dict[str, Any]]:
+    return {name: run_of(("add", "switch", "remove"), **more) for name in NAMES}
+
+
+# --- order ------------------------------------------------------------------------------------
+
+sizes = st.one_of(st.integers(1, 9), st.integers(1, 100).map(lambda n: f"{n}%"))
+hosts = st.lists(st.integers(0, 40).map(lambda n: f"n{n}"), unique=True)
+
+
+@given(hosts, st.lists(st.integers(0, 40).map(lambda n: f"n{n}")), st.lists(sizes))
+def test_every_node_switches_once_canaries_first(
+    names: list[str], canary: list[str], serial: list[Any]
+) -> None:
+    found = batches(names, canary, serial)
+    assert sorted(name for batch in found for name in batch) == sorted(names)
+    assert all(found)
+    present = [name for name in names if name in canary]
+    assert not present or found[0] == present
+    rest = found[1:] if present else found
+    counts = [s for s in serial if isinstance(s, int)]
+    if len(counts) == len(serial) and serial:
+        for index, batch in enumerate(rest[:-1]):
+            assert len(batch) == serial[min(index, len(serial) - 1)]
+
+
+def test_sizes_are_those_of_ansible() -> None:
+    names = [f"n{i}" for i in range(10)]
+    assert [len(b) for b in batches(names, (), (1, "30%"))] == [1, 3, 3, 3]
+    assert [len(b) for b in batches(names, (), ("5%",))] == [1] * 10
+    assert [len(b) for b in batches(names, ("n3",), ("100%",))] == [1, 9]
+    assert batches((), ("n1",), ("100%",)) == []
+
+
+@pytest.mark.parametrize("size", [0, -1, "0%", "x", "", "1.5", None, "²"])
+def test_a_size_that_is_none_is_refused(size: Any) -> None:
+    (problem,) = order_problems(NAMES, (), (size,))
+    assert problem.where == "podnet_serial"
+
+
+def test_a_canary_that_is_no_node_is_refused() -> None:
+    (problem,) = order_problems(NAMES, ("node-1", "node-9"), (1,))
+    assert (problem.where, problem.found) == ("podnet_canary", "'node-9'")
+    assert decide(made(), runs(), Ask(canary=("node-9",))).problems
+
+
+# --- numbers, phases, digests -----------------------------------------------------------------
+
+
+def test_all_nodes_of_a_run_get_one_number() -> None:
+    found = runs()
+    found["node-2"]["generation"] = 7
+    found["node-3"].update(stale=False)
+    decide(made(), found, Ask())
+    assert [run["number"] for run in found.values()] == [8, 8, None]
+
+
+def test_a_run_of_some_phases_writes_no_generation() -> None:
+    found = runs()
+    decide(made(), found, Ask(phases=("add",)))
+    assert {tuple(run["phases"]) for run in found.values()} == {("add",)}
+    assert {run["number"] for run in found.values()} == {None}
+    whole = {name: run_of(("add",)) for name in NAMES}
+    decide(made(), whole, Ask(phases=("add", "switch")))
+    assert {run["number"] for run in whole.values()} == {5}, "it was the whole change"
+
+
+def test_a_digest_stands_for_what_is_done() -> None:
+    one = decide(made(), runs(), Ask()).digest
+    other = runs()
+    other["node-1"]["shown"]["add"].reverse()
+    assert decide(made(), other, Ask()).digest == one, "the kernel lists in any order"
+    for change in (
+        {"definitions": "other"},
+        {"shown": {"add": ["add a"], "switch": ["switch"], "remove": ["remove"]}},
+        {"phases": ["add"]},
+    ):
+        other = runs()
+        other["node-2"].update(change)
+        assert decide(made(), other, Ask()).digest != one
+
+
+def test_another_plan_than_the_reviewed_one_is_refused() -> None:
+    digest = decide(made(), runs(), Ask()).digest
+    assert not decide(made(), runs(), Ask(digest=digest)).problems
+    (problem,) = decide(made(), runs(definitions="other"), Ask(digest=digest)).problems
+    assert problem.where == "podnet_plan_digest" and digest in problem.expected
+
+
+def test_missing_plugins_are_a_problem_unless_they_are_installed() -> None:
+    from ansible_collections.podnet.fabric.plugins.plugin_utils.preflight import PLUGINS_MISSING
+
+    problem = Problem("node-1", PLUGINS_MISSING, "bridge", "none", "install")
+    found = runs()
+    found["node-1"].update(missing_plugins=["bridge"], problems=[asdict(problem)])
+    decision = decide(made(), found, Ask())
+    assert decision.problems == (problem,) and decision.batches == ()
+    decision = decide(made(), found, Ask(install=True))
+    assert decision.problems == () and decision.missing == ("node-1",)
+
+
+# --- peers that were not reached --------------------------------------------------------------
+
+
+def state_of(fabric: Fabric, name: str) -> State:
+    """A node that is as the fleet wants it."""
+    objects = plan_node(fabric, name).objects
+    return State(
+        routes=tuple(item for item in objects if isinstance(item, Route)),
+        fdb=tuple(item for item in objects if isinstance(item, FdbEntry)),
+    )
+
+
+# Change and the peer that is away; direct ways are between node-1 and node-2.
+CUTS = {
+    "another VNI": ({"podnet_vni": 65}, "node-3"),
+    "another port": ({"podnet_vxlan_port": 8472}, "node-3"),
+    "all by VXLAN": ({"podnet_mode": "vxlan"}, "node-2"),
+}
+
+
+@pytest.mark.parametrize(("change", "away"), CUTS.values(), ids=list(CUTS))
+def test_a_change_of_the_way_to_a_peer_waits_for_the_peer(
+    change: dict[str, Any], away: str
+) -> None:
+    before, after = made(), made(**change)
+    asked = {name: state_of(before, name) for name in NAMES if name != away}
+    (problem,) = fleet.cut_off(after, asked, frozenset())
+    assert problem.where == f"nodes.{away}" and "podnet_lost_nodes" in problem.remedy
+    assert not list(fleet.cut_off(after, asked, frozenset({away})))
+    everybody = {name: state_of(before, name) for name in NAMES}
+    assert not list(fleet.cut_off(after, everybody, frozenset()))
+    assert not list(fleet.cut_off(before, asked, frozenset())), "nothing changes"
+
+
+def test_what_is_only_added_waits_for_nobody() -> None:
+    assert not list(fleet.cut_off(made(), {"node-1": State()}, frozenset()))
+    wider = made(podnet_cluster_cidrs=["10.64.0.0/15"], podnet_mtu=1400)
+    asked = {"node-1": state_of(made(), "node-1")}
+    assert not list(fleet.cut_off(wider, asked, frozenset()))
+
+
+def test_a_peer_that_moved_in_the_underlay_is_cut_off_while_it_is_away() -> None:
+    before = made()
+    hosts = {
+        n.name: {
+            "podnet_cluster_cidrs": ["10.64.0.0/16"],
+            "podnet_pod_cidrs": list(n.pod_cidrs),
+            "podnet_underlay_addresses": ["192.0.2.99" if n.name == "node-3" else u],
+            "podnet_segment": n.segment,
+        }
+        for n in before.nodes
+        for u in n.underlay_addresses
+    }
+    asked = {name: state_of(before, name) for name in NAMES[:2]}
+    (problem,) = fleet.cut_off(compile_fleet(hosts), asked, frozenset())
+    assert problem.where == "nodes.node-3"
+
+
+def test_a_refused_range_names_the_pods_that_hold_it() -> None:
+    taken = {"node-1": ("10.64.2.0/24",)}
+    leaked = fleet.Holder("node-1", "10.64.2.0/24", "10.64.2.6", "gone", False)
+    (problem,) = fleet.handed_over(made(), {}, taken, (leaked,), frozenset())
+    assert "held by" not in problem.found
+    pod = fleet.Holder("node-1", "10.64.2.0/24", "10.64.2.7", "web-0123456789abcdef", True)
+    (problem,) = fleet.handed_over(made(), {}, taken, (leaked, pod), frozenset())
+    assert "held by 10.64.2.7 (web-012345678)" in problem.found

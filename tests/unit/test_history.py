@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Generations that nodes keep → the intent to go back to."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from ansible_collections.podnet.fabric.plugins.plugin_utils.history import (
+    PREVIOUS,
+    History,
+    fleet_before,
+    nodes_before,
+    read,
+)
+from ansible_collections.podnet.fabric.plugins.plugin_utils.intent.model import Fabric
+from ansible_collections.podnet.fabric.plugins.plugin_utils.intent.problems import ProblemsError
+from ansible_collections.podnet.fabric.plugins.plugin_utils.intent.variables import variables_of
+from ansible_collections.podnet.fabric.plugins.plugin_utils.plan import compile_fleet
+from fleets import fabrics
+from hypothesis import given, settings
+
+
+@settings(deadline=None)
+@given(fabrics())
+def test_a_fleet_is_what_its_variables_say(fabric: Fabric) -> None:
+    hosts = {node.name: variables_of(fabric, node) for node in fabric.nodes}
+    assert compile_fleet(hosts) == fabric
+    assert compile_fleet(json.loads(json.dumps(hosts))) == fabric
+
+
+def intent(node: int, vni: int, third: int | None = None) -> dict[str, Any]:
+    return {
+        "podnet_cluster_cidrs": ["10.64.0.0/16"],
+        "podnet_vni": vni,
+        "podnet_pod_cidrs": [f"10.64.{third or node}.0/24"],
+        "podnet_underlay_addresses": [f"192.0.2.{node}"],
+    }
+
+
+# node-1 had another range in generation 1; node-2 did not change between 1 and 3; node-3 is new.
+ONE = History(3, {1: intent(1, 64, 101), 2: intent(1, 64), 3: intent(1, 65)})
+TWO = History(3, {1: intent(2, 64), 3: intent(2, 65)})
+NEW = History(3, {3: intent(3, 65)})
+
+
+def test_previous_is_what_the_fleet_was_before() -> None:
+    found, notes = fleet_before({"node-1": ONE, "node-2": TWO}, {}, PREVIOUS)
+    assert found == {"node-1": intent(1, 64), "node-2": intent(2, 64)}
+    assert notes == ["back to generation 2", "podnet_vni: 65 -> 64"]
+
+
+def test_a_number_is_a_state_of_the_fleet() -> None:
+    found, notes = fleet_before({"node-1": ONE, "node-2": TWO}, {}, "1")
+    assert found["node-1"] == intent(1, 64, 101)
+    assert any("nodes.node-1.podnet_pod_cidrs" in note for note in notes)
+    assert fleet_before({"node-1": ONE, "node-2": TWO}, {}, "2")[0]["node-2"] == intent(2, 64)
+
+
+def test_a_node_that_is_younger_stays_with_its_own_settings() -> None:
+    found, notes = fleet_before({"node-1": ONE, "node-3": NEW}, {}, "2")
+    assert found["node-3"] == intent(3, 64)
+    assert "node-3 has no generation that old; its own settings stay" in notes
+
+
+def test_a_node_that_was_not_asked_stays_with_its_own_settings() -> None:
+    found, notes = fleet_before({"node-1": ONE}, {"node-2": intent(2, 65)}, PREVIOUS)
+    assert found["node-2"] == intent(2, 64)
+    assert "node-2 was not asked; its own settings stay" in notes
+
+
+@pytest.mark.parametrize("to", ["0", "x", "-1", ""])
+def test_a_generation_that_nobody_keeps_is_refused(to: str) -> None:
+    with pytest.raises(ProblemsError) as error:
+        fleet_before({"node-1": ONE}, {}, to)
+    assert "kept: 1, 2, 3; current: 3" in str(error.value)
+
+
+def test_the_first_generation_has_no_previous_one() -> None:
+    with pytest.raises(ProblemsError):
+        fleet_before({"node-3": NEW}, {}, PREVIOUS)
+    with pytest.raises(ProblemsError):
+        fleet_before({}, {}, PREVIOUS)
+
+
+def test_one_node_goes_back_to_its_own_last_other_settings() -> None:
+    both = {"node-1": ONE, "node-2": TWO}
+    found, notes = nodes_before(both, {}, PREVIOUS, ["node-1"])
+    assert found == {"node-1": intent(1, 65, 101), "node-2": intent(2, 65)}
+    assert len(notes) == 1 and "nodes.node-1.podnet_pod_cidrs" in notes[0]
+    assert nodes_before(both, {}, "1", ["node-1"])[0] == found
+
+
+@pytest.mark.parametrize(("to", "name"), [(PREVIOUS, "node-2"), ("2", "node-1"), ("1", "node-9")])
+def test_one_node_without_other_settings_is_refused(to: str, name: str) -> None:
+    with pytest.raises(ProblemsError):
+        nodes_before({"node-1": ONE, "node-2": TWO}, {}, to, [name])
+
+
+def test_what_nodes_print_is_read() -> None:
+    manifests = {n: json.dumps({"intent": i}, indent=2) for n, i in ONE.intents.items()}
+    parts = [f"@@podnet generation {n}\n{text}\n" for n, text in manifests.items()]
+    output = "@@podnet current generations/3\n" + "".join(parts)
+    assert read(output) == ONE
+    assert read("") == History()
+    old = '@@podnet current generations/2\n@@podnet generation 2\n{"schema": 1}\n'
+    assert read(old + "@@podnet generation 3\nnot json\n") == History(2, {})

@@ -1,0 +1,41 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The controller's folder: one run at a time, and nothing of an earlier one."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+from ansible_collections.podnet.fabric.plugins.plugin_utils.workspace import (
+    Workspace,
+    WorkspaceError,
+)
+
+
+def test_a_folder_takes_one_run_at_a_time(tmp_path: Path) -> None:
+    other = subprocess.Popen(["sleep", "600"])
+    try:
+        Workspace(str(tmp_path)).begin(other.pid)
+        with pytest.raises(WorkspaceError, match=f"process {other.pid}"):
+            Workspace(str(tmp_path)).begin(os.getpid())
+        Workspace(str(tmp_path)).begin(other.pid)
+    finally:
+        other.kill()
+        other.wait()
+    Workspace(str(tmp_path)).begin(os.getpid())
+
+
+@pytest.mark.parametrize("text", ["", "garbage", f"{os.getppid()} 1\n"])
+def test_a_lock_of_nobody_keeps_nobody_out(tmp_path: Path, text: str) -> None:
+    (tmp_path / ".podnet").mkdir()
+    (tmp_path / ".podnet" / "lock").write_text(text)
+    Workspace(str(tmp_path)).begin(os.getpid())
+
+
+def test_a_run_begins_with_nothing_of_the_last_one(tmp_path: Path) -> None:
+    workspace = Workspace(str(tmp_path))
+    workspace.save_run("node-1", {"window": 9})
+    workspace.begin(os.getpid())
+    assert not workspace.has_run("node-1")
