@@ -17,7 +17,7 @@ from .plan import NOTHING_RETIRING, NodePlan, Retiring, digest, plan_node
 from .preflight import live_pods, preflight, preflight_nothing
 from .render import render_node
 from .transaction import shown
-from .workspace import role_file, templates
+from .workspace import node_program, role_file, templates
 
 
 def settle(
@@ -81,7 +81,7 @@ def files_of(fabric: Fabric, plan: NodePlan) -> node_room.NodeFiles:
 def files_of_collection() -> dict[str, str]:
     """The texts that are the same on every node."""
     return {
-        "program": role_file("converge", "files", "podnet-node"),
+        "program": node_program(),
         "unit": role_file("converge", "files", "podnet.service"),
         "protocols": role_file("converge", "files", "rt_protos.conf"),
     }

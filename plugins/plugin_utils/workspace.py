@@ -136,3 +136,11 @@ def templates() -> dict[str, jinja2.Template]:
 def role_file(role: str, kind: str, name: str) -> str:
     """Text of a file of one of the collection's roles."""
     return (COLLECTION / "roles" / role / kind / name).read_text(encoding="utf-8")
+
+
+def node_program() -> str:
+    """`podnet-node` as it lies on a node: one file, replaced as a whole, whatever it is made of."""
+    text = role_file("converge", "files", "podnet-node")
+    part = ". ./podnet-mend.sh\n"
+    assert part in text
+    return text.replace(part, role_file("converge", "files", "podnet-mend.sh"))

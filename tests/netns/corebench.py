@@ -22,7 +22,7 @@ from ansible_collections.podnet.fabric.plugins.plugin_utils.preflight import pre
 from netnode import NetNode
 
 TEMPLATES = workspace.templates()
-PROGRAM = workspace.role_file("converge", "files", "podnet-node")
+PROGRAM = workspace.node_program()
 UNIT = workspace.role_file("converge", "files", "podnet.service")
 PROTOCOLS = workspace.role_file("converge", "files", "rt_protos.conf")
 

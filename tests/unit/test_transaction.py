@@ -7,7 +7,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from ansible_collections.podnet.fabric.plugins.plugin_utils import transaction
+from ansible_collections.podnet.fabric.plugins.plugin_utils import transaction, workspace
 from ansible_collections.podnet.fabric.plugins.plugin_utils.changes import Change, ChangeSet
 from ansible_collections.podnet.fabric.plugins.plugin_utils.kernel.objects import Command
 from fleets import HOSTILE
@@ -111,6 +111,6 @@ def test_shown_gives_command_and_reason() -> None:
 
 
 def test_the_node_program_is_posix_shell() -> None:
-    path = Path(__file__).parents[2] / "roles/converge/files/podnet-node"
     for shell in ("sh", "dash", "bash --posix"):
-        subprocess.run([*shell.split(), "-n", str(path)], check=True)
+        program = workspace.node_program()
+        subprocess.run([*shell.split(), "-n"], input=program, text=True, check=True)
