@@ -39,6 +39,7 @@ SPEC = {
     "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
     "cut_pods": {"type": "bool", "default": False},
     "generations_kept": {"type": "int", "default": 10},
+    "heal_seconds": {"type": "int", "default": 0},
     "ask": {
         "type": "dict",
         "default": {},
@@ -109,12 +110,14 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types
         if absent:
             found = settle_nothing(fabric, self._name, have, kept, ident, args["cut_pods"])
         else:
-            found = settle(fabric, self._name, have, kept, ident)
+            heal = args["heal_seconds"]
+            found = settle(fabric, self._name, have, kept, ident, heal_seconds=heal)
         run = {
             **found,
             "answer": output,
             "missing_plugins": [] if absent else list(missing_plugins(fabric, have)),
             "generations": kept,
+            "heal_seconds": args["heal_seconds"],
             "generation": max((have.generation or 0, *have.generations)),
             "window": 0,
         }

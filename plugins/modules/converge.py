@@ -39,6 +39,12 @@ options:
     description: Generations that stay on the node.
     type: int
     default: 10
+  heal_seconds:
+    description:
+      - Seconds between two looks of the healing timer; 0 means that there is no timer.
+      - Needs systemd on the node.
+    type: int
+    default: 0
   ask:
     description: How the run is asked to go. Stage V(gate) only.
     type: dict

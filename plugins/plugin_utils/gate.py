@@ -121,9 +121,8 @@ def _settle_fleet(fabric: Fabric, runs: Runs, ask: Ask) -> tuple[list[Problem], 
     retiring = fleet.retiring(held, silent)
     if retiring:
         for name, run in runs.items():
-            run.update(
-                settle(fabric, name, states[name], run["generations"], run["ident"], retiring)
-            )
+            kept, ident, heal = run["generations"], run["ident"], run["heal_seconds"]
+            run.update(settle(fabric, name, states[name], kept, ident, retiring, heal))
     problems = list(fleet.handed_over(fabric, states, retiring, held, ask.lost))
     # Who runs the phases one by one brings all nodes through each of them.
     if ask.phases == PHASES:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from .changes import PROGRAM, ChangeSet, Wanted, diff, needed_on_foreign_interfaces
 from .conflist import plugins_of
@@ -19,10 +19,11 @@ from .kernel.read import read_script
 from .kernel.state import State, parse
 from .plan import NodePlan
 from .transaction import Staged, stage_script
+from .units import FOLDER, HEAL_LINK, HEAL_PATHS, HEAL_TIMER, with_systemctl
 
 UNDERLAY_SYSCTL = "/etc/podnet/underlay.sysctl"
-UNIT = "/etc/systemd/system/podnet.service"
-UNIT_LINK = "/etc/systemd/system/multi-user.target.wants/podnet.service"
+UNIT = f"{FOLDER}/podnet.service"
+UNIT_LINK = f"{FOLDER}/multi-user.target.wants/podnet.service"
 PROTOCOLS = "/etc/iproute2/rt_protos.d/podnet.conf"
 
 
@@ -37,12 +38,14 @@ class NodeFiles:
     Attributes:
         definitions: rendered file name → content; they become a generation.
         program, unit, protocols: the collection's own files.
+        heal: units of the healing timer, name → content; empty when it is off.
     """
 
     definitions: Mapping[str, str]
     program: str
     unit: str
     protocols: str
+    heal: Mapping[str, str] = field(default_factory=dict)
 
 
 def script_to_read(fabric: Fabric, plan: NodePlan) -> str:
@@ -51,8 +54,8 @@ def script_to_read(fabric: Fabric, plan: NodePlan) -> str:
         addresses=[item.cidr for item in plan.addresses],
         underlay=plan.node.underlay_addresses,
         sysctls=[item.path for item in plan.sysctls],
-        files=[PROGRAM, UNIT, PROTOCOLS, UNDERLAY_SYSCTL, conflist_path(fabric)],
-        symlinks=[UNIT_LINK],
+        files=[PROGRAM, *owned_files(fabric)],
+        symlinks=[UNIT_LINK, HEAL_LINK],
         plugins=plugins_of(fabric),
         bin_dir=fabric.cni.bin_dir,
         cni_version=fabric.cni.version,
@@ -69,6 +72,11 @@ def conflist_path(fabric: Fabric) -> str:
     return f"{fabric.cni.conf_dir}/{fabric.cni.file}"
 
 
+def owned_files(fabric: Fabric) -> list[str]:
+    """Absolute paths that podnet may have on a node, without its program and its folder's."""
+    return [UNIT, PROTOCOLS, UNDERLAY_SYSCTL, conflist_path(fabric), *HEAL_PATHS]
+
+
 def changes_for(
     fabric: Fabric,
     plan: NodePlan,
@@ -83,12 +91,13 @@ def changes_for(
     wanted = Wanted(
         objects=plan.objects,
         files={path: (name, sha256(text), mode) for path, (name, text, mode) in own.items()},
-        symlinks={UNIT_LINK: UNIT} if have.has_systemd else {},
+        symlinks=_symlinks(files, have),
         nft_sha256=sha256(files.definitions["podnet.nft"]),
         generation_sha256={name: sha256(text) for name, text in files.definitions.items()},
         program_sha256=sha256(files.program),
+        owned=frozenset(owned_files(fabric)),
     )
-    changes = diff(wanted, have)
+    changes = with_systemctl(diff(wanted, have), bool(files.heal), have)
     staged = {f"generation/{name}": text for name, text in files.definitions.items()}
     staged.update({name: text for name, text, _mode in own.values()})
     staged["cni"] = fabric.cni.version + "\n"
@@ -114,9 +123,9 @@ def nothing_for(
         nft_sha256="",
         generation_sha256=kept,
         program_sha256=have.files.get(PROGRAM, sha256(program)),
-        owned=frozenset({PROTOCOLS, conflist_path(fabric), UNIT, UNDERLAY_SYSCTL}),
+        owned=frozenset(owned_files(fabric)),
     )
-    changes = diff(wanted, have)
+    changes = with_systemctl(diff(wanted, have), False, have)
     # Nothing runs without the program, and where nothing is to be run nobody needs it.
     needed = changes.stale_program and bool(changes.remove)
     changes = replace(changes, stale_program=needed, stale_generation=False)
@@ -138,9 +147,17 @@ def _own_files(
     }
     if have.has_systemd:
         own[UNIT] = ("files/podnet.service", files.unit, "0644")
+        for name, text in files.heal.items():
+            own[f"{FOLDER}/{name}"] = (f"files/{name}", text, "0644")
     held = needed_on_foreign_interfaces(plan.objects, have)
     if held or UNDERLAY_SYSCTL in have.files:
         text = "# podnet: settings of interfaces that are not podnet's; set first at boot.\n"
         text += "".join(f"{path} = {value}\n" for path, value in sorted(held.items()))
         own[UNDERLAY_SYSCTL] = ("files/underlay.sysctl", text, "0644")
     return own
+
+
+def _symlinks(files: NodeFiles, have: State) -> dict[str, str]:
+    if not have.has_systemd:
+        return {}
+    return {UNIT_LINK: UNIT} | ({HEAL_LINK: f"{FOLDER}/{HEAL_TIMER}"} if files.heal else {})

@@ -17,6 +17,7 @@ from .plan import NOTHING_RETIRING, NodePlan, Retiring, digest, plan_node
 from .preflight import live_pods, preflight, preflight_nothing
 from .render import render_node
 from .transaction import shown
+from .units import HEAL_UNITS, heal_units
 from .workspace import node_program, role_file, templates
 
 
@@ -27,14 +28,16 @@ def settle(
     generations: int,
     ident: str,
     retiring: Retiring = NOTHING_RETIRING,
+    heal_seconds: int = 0,
 ) -> dict[str, Any]:
-    """One node's change set, as plain data.
+    """One node's change set, as plain data; ``heal_seconds`` lie between two looks of the
+    healing timer, which 0 turns off.
 
     ``interesting`` says that something would be switched or removed, or that the node still has
     an address of an old range: then the fleet has to be heard before anything is done.
     """
     plan = plan_node(fabric, name, retiring)
-    files = files_of(fabric, plan)
+    files = files_of(fabric, plan, heal_seconds)
     changes, staged = node_room.changes_for(fabric, plan, files, have, generations, ident)
     return {
         "ident": ident,
@@ -54,8 +57,7 @@ def settle_nothing(
 ) -> dict[str, Any]:
     """Like `settle`, for a node that shall have nothing of podnet any more. Pods that still run
     forbid that, unless ``cut_pods``."""
-    program = files_of_collection()["program"]
-    changes, staged = node_room.nothing_for(fabric, have, program, generations, ident)
+    changes, staged = node_room.nothing_for(fabric, have, node_program(), generations, ident)
     problems = preflight_nothing(name, have)
     if not cut_pods:
         problems += live_pods(name, have)
@@ -72,19 +74,16 @@ def settle_nothing(
     }
 
 
-def files_of(fabric: Fabric, plan: NodePlan) -> node_room.NodeFiles:
+def files_of(fabric: Fabric, plan: NodePlan, heal_seconds: int = 0) -> node_room.NodeFiles:
     """The texts that a node gets: its definitions, and the collection's own files."""
-    definitions = render_node(fabric, plan, templates())
-    return node_room.NodeFiles(definitions=definitions, **files_of_collection())
-
-
-def files_of_collection() -> dict[str, str]:
-    """The texts that are the same on every node."""
-    return {
-        "program": node_program(),
-        "unit": role_file("converge", "files", "podnet.service"),
-        "protocols": role_file("converge", "files", "rt_protos.conf"),
-    }
+    units = {unit: role_file("converge", "files", unit) for unit in HEAL_UNITS}
+    return node_room.NodeFiles(
+        definitions=render_node(fabric, plan, templates()),
+        program=node_program(),
+        unit=role_file("converge", "files", "podnet.service"),
+        protocols=role_file("converge", "files", "rt_protos.conf"),
+        heal=heal_units(units, heal_seconds),
+    )
 
 
 def _shown(changes: ChangeSet) -> dict[str, list[str]]:

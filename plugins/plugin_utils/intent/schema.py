@@ -222,6 +222,7 @@ TOOL_KEYS: tuple[str, ...] = (
     "podnet_consent_words",
     "podnet_fail_on_changes",
     "podnet_generations_kept",
+    "podnet_heal_seconds",
     "podnet_lab_dir",
     "podnet_lab_init",
     "podnet_lab_name",

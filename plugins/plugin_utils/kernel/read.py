@@ -35,6 +35,11 @@ if [ -d /etc/podnet/txn ]; then
   [ -d /run/systemd/system ] && systemctl is-active --quiet "podnet-confirm-$i.timer" && echo pending=waiting
 fi
 [ -d /etc/systemd/system ] && echo systemd=yes
+if [ -d /run/systemd/system ]; then
+  echo booted=yes
+  h=podnet-heal.timer
+  [ -e /etc/systemd/system/$h ] && systemctl is-active --quiet $h && echo "timers=$h"
+fi
 m=; for c in ip bridge nft sha256sum awk sed; do command -v "$c" >/dev/null || m="$m $c"; done
 echo "missing=$m"
 """

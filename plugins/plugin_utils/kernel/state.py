@@ -69,6 +69,8 @@ class State:
         pending: ``dead`` when a run left a transaction without its end, ``waiting`` when another
             one is at work or waits for its confirmation.
         busy: bridges with a port that is up.
+        has_systemd: whether units have a place; booted: whether systemd is process 1.
+        timers: own timers that run.
         plugins: CNI plugin → CNI versions that it speaks; empty tuple when it is missing.
     """
 
@@ -95,6 +97,8 @@ class State:
     pending: str = ""
     busy: frozenset[str] = frozenset()
     has_systemd: bool = False
+    booted: bool = False
+    timers: frozenset[str] = frozenset()
     missing_tools: tuple[str, ...] = ()
     plugins: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
@@ -174,6 +178,8 @@ def _state(sections: Mapping[str, str], wanted: frozenset[str]) -> State:
             item["ifname"] for item in _json(sections["bridges"]) if "LOWER_UP" in item["flags"]
         ),
         has_systemd=node.get("systemd") == "yes",
+        booted=node.get("booted") == "yes",
+        timers=frozenset(node.get("timers", "").split()),
         missing_tools=tuple(node.get("missing", "").split()),
         plugins=_plugins(sections["plugins"]),
     )
