@@ -173,22 +173,27 @@ class Bench(NetNode):
 
     def dump(self) -> dict[str, Any]:
         """Kernel state by section, without what differs between two equal states."""
-        sections: dict[str, list[str]] = {}
-        current: list[str] = []
-        for line in self.sh(DUMP).splitlines():
-            if line.startswith("@@"):
-                current = sections.setdefault(line[2:], [])
-            else:
-                current.append(line)
-        return {name: _plain(name, "\n".join(lines)) for name, lines in sections.items()}
+        return plain_dump(self.sh(DUMP))
 
     def files(self) -> str:
         """Path, inode, time, mode and link target of every file that podnet might write."""
         return self.sh(FILES)
 
 
+def plain_dump(output: str) -> dict[str, Any]:
+    """What `DUMP` printed by section; sections that are not JSON stay lines."""
+    sections: dict[str, list[str]] = {}
+    current: list[str] = []
+    for line in output.splitlines():
+        if line.startswith("@@"):
+            current = sections.setdefault(line[2:], [])
+        else:
+            current.append(line)
+    return {name: _plain(name, "\n".join(lines)) for name, lines in sections.items()}
+
+
 def _plain(name: str, text: str) -> Any:
-    if name in ("nft", "sysctl"):
+    if name not in ("link", "addr", "route4", "route6", "neigh", "fdb"):
         return text.splitlines()
     items = [_stripped(item) for item in json.loads(text or "[]") if item]
     if name == "addr":  # one line per address; what the link is like stands under link
