@@ -42,11 +42,11 @@ class Table:
     def lines(self) -> list[str]:
         if not self.rows:
             return self.notes
-        head = f"{'lab':10}{'killed at':20}{'kills':>6}{'ended':>6}" + "".join(
+        head = f"{'lab':20}{'killed at':20}{'kills':>6}{'ended':>6}" + "".join(
             f"{word:>15}" for word in WORDS
         )
         rows = [
-            f"{row.lab:10}{row.kind:20}{row.kills:6}{row.ended:6}"
+            f"{row.lab:20}{row.kind:20}{row.kills:6}{row.ended:6}"
             + "".join(f"{row.words.get(word, 0):15}" for word in WORDS)
             for row in self.rows.values()
         ]

@@ -186,6 +186,7 @@ class Ping:
                 ["ssh", "-F", str(fleet.ssh_config), "-o", "ControlMaster=no", node, command],
                 stdin=subprocess.DEVNULL,
                 stdout=stream,
+                stderr=subprocess.STDOUT,
             )
         self.stop = lambda: fleet.ssh(node, f"pkill -INT -f '^ping .* {to}$'; true")
 

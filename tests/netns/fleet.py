@@ -129,6 +129,7 @@ class Fleet:
             [program, *command[1:]],
             cwd=self.folder,
             env=environment,
+            stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
             check=False,
@@ -161,6 +162,8 @@ class Fleet:
         """Run a shell text on a node over SSH, independently of Ansible."""
         done = subprocess.run(
             ["ssh", "-F", str(self.ssh_config), node, command],
+            # ssh makes its input non-blocking, for everybody who shares it.
+            stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
             check=False,
