@@ -99,7 +99,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types
         plan = plan_nothing(self._name) if absent else plan_node(fabric, self._name)
         try:
             output, have = self._state(fabric, plan)
-            if have.pending == "dead" and not self._task.check_mode:
+            if self._is_over(have) and not self._task.check_mode:
                 # An earlier run did not come to its end: what it did is taken back first.
                 self._shell(clear_script())
                 output, have = self._state(fabric, plan)
@@ -123,6 +123,11 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types
         }
         self._workspace.save_run(self._name, run)
         return {"changed": False, "generation": have.generation}
+
+    def _is_over(self, have: State) -> bool:
+        """Whether the node has a transaction of a run that is going to do nothing more."""
+        mine = have.pending == "waiting" and self._workspace.is_over(have.transaction)
+        return have.pending == "dead" or mine
 
     def _state(self, fabric: Fabric, plan: NodePlan) -> tuple[str, State]:
         """What the node says of itself, as it said it and parsed."""

@@ -7,6 +7,7 @@ so that an interrupted run leaves the old or the new content and nothing between
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -20,6 +21,8 @@ import jinja2
 from .intent.model import Fabric
 from .render import DEFINITIONS, MANIFEST, environment
 
+# Names of transactions that are kept: many runs of a fleet of hundreds.
+RUNS_REMEMBERED = 10_000
 COLLECTION = Path(__file__).resolve().parents[2]
 
 
@@ -70,8 +73,21 @@ class Workspace:
                 "has ended, or give this one a podnet_output_dir of its own"
             )
         write(lock, f"{pid} {_started(pid)}\n")
+        over = self._over()
         for path in (self.state / "run").glob("*.json"):
+            with contextlib.suppress(ValueError, AttributeError):
+                over.append(json.loads(path.read_text(encoding="utf-8")).get("ident"))
             path.unlink()
+        self.save("over.json", over[-RUNS_REMEMBERED:])
+
+    def is_over(self, transaction: str) -> bool:
+        """Whether a transaction is of an earlier run in this folder: that run is over, so nobody is
+        going to confirm it any more."""
+        return transaction in self._over()
+
+    def _over(self) -> list[str]:
+        file = self.state / "over.json"
+        return list(self.load(file.name, "remove it")) if file.is_file() else []
 
     def save_run(self, node: str, run: dict[str, Any]) -> None:
         """What the current run does on a node, between its stages."""

@@ -10,7 +10,18 @@ from collections.abc import Iterator
 
 import pytest
 from fleet import DUMP, Fleet, Spec, without_timers
-from test_day2 import ONE, THREE, TWO, assert_same, change_cidr, edit, other_port, other_vni, pod
+from test_day2 import (
+    ONE,
+    THREE,
+    TWO,
+    UNCONFIRMED,
+    assert_same,
+    change_cidr,
+    edit,
+    other_port,
+    other_vni,
+    pod,
+)
 from test_day2 import state as dumps
 
 GENERATION = "cd /etc/podnet/current && tail -n +1 *"
@@ -188,6 +199,19 @@ def test_batches_end_where_one_run_ends(fleet: Fleet) -> None:
     done = site(fleet, "-e", '{"podnet_canary": ["node-2"], "podnet_serial": [1]}')
     assert done.returncode == 0, done.stdout
     assert done.stdout.count("Switch what is in use") == 3
+    fleet.play("drift", check=True)
+
+
+def test_a_run_that_was_interrupted_is_taken_back_by_the_next_one(fleet: Fleet) -> None:
+    """In the same folder: another controller must wait until the time is over."""
+    edit(fleet, other_vni)
+    (fleet.folder / "unconfirmed.yml").write_text(UNCONFIRMED, encoding="utf-8")
+    fleet.play("unconfirmed.yml", check=True)
+    assert "transaction pending" in fleet.ssh(ONE, "podnet-node status")
+    status = fleet.play("status", check=True)
+    assert status.stdout.count("a change is at work or waits") == 3
+    fleet.play("converge", check=True)
+    assert "transaction pending" not in fleet.ssh(ONE, "podnet-node status")
     fleet.play("drift", check=True)
 
 

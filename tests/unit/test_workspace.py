@@ -36,6 +36,11 @@ def test_a_lock_of_nobody_keeps_nobody_out(tmp_path: Path, text: str) -> None:
 
 def test_a_run_begins_with_nothing_of_the_last_one(tmp_path: Path) -> None:
     workspace = Workspace(str(tmp_path))
-    workspace.save_run("node-1", {"window": 9})
+    workspace.save_run("node-1", {"window": 9, "ident": "0a1b"})
     workspace.begin(os.getpid())
     assert not workspace.has_run("node-1")
+    workspace.save_run("node-2", {"ident": "2c3d"})
+    assert workspace.is_over("0a1b") and not workspace.is_over("2c3d")
+    assert not workspace.is_over("another run's") and not workspace.is_over("")
+    workspace.begin(os.getpid())
+    assert workspace.is_over("0a1b") and workspace.is_over("2c3d")

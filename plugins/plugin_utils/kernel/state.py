@@ -68,6 +68,7 @@ class State:
         live: addresses that some network namespace really has; read together with them.
         pending: ``dead`` when a run left a transaction without its end, ``waiting`` when another
             one is at work or waits for its confirmation.
+        transaction: the name that its run gave it.
         busy: bridges with a port that is up.
         has_systemd: whether units have a place; booted: whether systemd is process 1.
         timers: own timers that run.
@@ -95,6 +96,7 @@ class State:
     reservations: tuple[tuple[str, str], ...] = ()
     live: frozenset[str] = frozenset()
     pending: str = ""
+    transaction: str = ""
     busy: frozenset[str] = frozenset()
     has_systemd: bool = False
     booted: bool = False
@@ -174,6 +176,7 @@ def _state(sections: Mapping[str, str], wanted: frozenset[str]) -> State:
         reservations=tuple(_words(sections["reservations"])),
         live=frozenset(sections["live"].split()),
         pending=node.get("pending", ""),
+        transaction=node.get("txn", ""),
         busy=frozenset(
             item["ifname"] for item in _json(sections["bridges"]) if "LOWER_UP" in item["flags"]
         ),
