@@ -8,7 +8,11 @@ from collections.abc import Iterator
 
 import pytest
 from ansible_collections.podnet.fabric.plugins.plugin_utils import transaction
-from ansible_collections.podnet.fabric.plugins.plugin_utils.changes import Change, ChangeSet
+from ansible_collections.podnet.fabric.plugins.plugin_utils.changes import (
+    PHASES,
+    Change,
+    ChangeSet,
+)
 from ansible_collections.podnet.fabric.plugins.plugin_utils.intent.model import Fabric
 from ansible_collections.podnet.fabric.plugins.plugin_utils.kernel.objects import Command
 from corebench import Bench, assert_same, fleet
@@ -190,6 +194,21 @@ def test_converge_after_a_killed_one_ends_where_it_should(bench: Bench) -> None:
         assert_same(fresh.dump(), bench.dump())
 
 
+def test_what_an_undo_could_not_do_the_next_one_does(bench: Bench) -> None:
+    """A read-only folder: the rest is taken back, the transaction stays, and all is well later."""
+    wanted, before, files = begin(bench, "another pod CIDR")
+    _changes, staged = bench.look(wanted)
+    bench.sh(staged + "".join(transaction.phase_script("run1", p, False) for p in PHASES))
+    assert bench.sh(POD_FILES) != files
+    bench.sh("mount -o remount,ro /etc/cni")
+    assert bench.run("podnet-node rollback").returncode == 1
+    bench.sh("mount -o remount,rw /etc/cni; test -d /etc/podnet/txn")
+    assert_same(before, bench.dump())
+    bench.sh("podnet-node rollback; ! test -d /etc/podnet/txn")
+    assert_same(before, bench.dump())
+    assert bench.sh(POD_FILES) == files
+
+
 def test_boot_takes_an_interrupted_change_back(bench: Bench) -> None:
     wanted, before, files = begin(bench, "another VNI and fewer peers")
     bench.sh(misbehaving(KILL))
@@ -201,6 +220,18 @@ def test_boot_takes_an_interrupted_change_back(bench: Bench) -> None:
     assert answer.returncode == 0, answer.stderr
     assert_same(before, bench.dump())
     assert bench.sh(POD_FILES) == files
+
+
+def test_boot_takes_back_what_hung_on_an_interface_that_is_gone(bench: Bench) -> None:
+    """The network card was changed while a change waited: its settings are nothing to undo."""
+    bench.sh("echo 1 >/proc/sys/net/ipv4/conf/eth0/rp_filter")
+    changes, staged = bench.look(fleet(podnet_mode="vxlan"))
+    assert any("conf/eth0/rp_filter=2" in change.do.args for change in changes.add)
+    bench.sh(staged + transaction.phase_script("run1", "add", False))
+    bench.sh("ip link del eth0; ip link del cbr0; ip link del pn64; nft flush ruleset")
+    answer = bench.run("podnet-node restore")
+    assert (answer.returncode, answer.stderr) == (0, "")
+    bench.sh("! test -d /etc/podnet/txn")
 
 
 def test_second_run_is_refused_while_one_works(bench: Bench) -> None:

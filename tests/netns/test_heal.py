@@ -244,3 +244,59 @@ def test_heal_after_a_boot_without_restore(bench: Bench) -> None:
     assert len(healed(bench)) > 20
     assert_same(complete, bench.dump())
     assert healed(bench) == []
+
+
+# Stands before a tool in PATH; HOW runs at the call whose number it names in $n.
+STUB = r"""mkdir -p /run/bin; real=$(PATH=/usr/sbin:/sbin command -v TOOL); rm -f /run/bin/calls
+cat >/run/bin/TOOL <<'END_OF_STUB'
+#!/bin/sh
+echo x >>/run/bin/calls; n=$(wc -l </run/bin/calls)
+HOW
+exec REAL "$@"
+END_OF_STUB
+sed -i "s|REAL|$real|" /run/bin/TOOL; chmod 755 /run/bin/TOOL
+"""
+KILL = "[ $n = {call} ] && kill -9 $(cat /run/podnet/lock/pid)"
+ALL = "ip link del cbr0; ip link del pn64; nft delete table inet podnet; ip route flush proto 112"
+
+
+def stubbed(bench: Bench, tool: str, how: str) -> int:
+    bench.sh(STUB.replace("TOOL", tool).replace("HOW", how))
+    code = bench.run("PATH=/run/bin:$PATH; podnet-node heal").returncode
+    bench.sh("rm -r /run/bin")
+    return code
+
+
+@pytest.mark.parametrize(
+    ("tool", "call"), [("ip", 1), ("ip", 8), ("bridge", 2), ("nft", 2), ("nft", 3)]
+)
+def test_a_killed_heal_is_finished_by_the_next(bench: Bench, tool: str, call: int) -> None:
+    complete = bench.dump()
+    bench.sh(ALL)
+    assert stubbed(bench, tool, KILL.format(call=call)) != 0
+    bench.sh("ls -d /run/podnet/lock")
+    assert healed(bench)
+    assert_same(complete, bench.dump())
+
+
+@pytest.mark.parametrize("tool", ["ip", "bridge", "nft"])
+def test_a_tool_that_fails_is_no_success(bench: Bench, tool: str) -> None:
+    """Whatever it fails at; what the others can put back they do."""
+    complete = bench.dump()
+    bench.sh(ALL)
+    assert stubbed(bench, tool, "exit 1") == 1
+    assert healed(bench)
+    assert_same(complete, bench.dump())
+    assert stubbed(bench, tool, "exit 1") == 1, "a tool that says nothing is no whole node"
+
+
+def test_definitions_may_be_read_only_and_run_may_be_full(bench: Bench) -> None:
+    complete = bench.dump()
+    bench.sh("mount -o remount,ro /etc/podnet; ip route del 10.64.2.0/24")
+    assert len(healed(bench)) == 1
+    bench.sh("ip route del 10.64.2.0/24; mount -t tmpfs -o size=8k full /run/podnet")
+    bench.sh("cat /dev/zero >/run/podnet/fill 2>/dev/null; true")
+    assert bench.run("podnet-node heal").returncode == 1
+    bench.sh("umount /run/podnet")
+    assert len(healed(bench)) == 1
+    assert_same(complete, bench.dump())

@@ -12,7 +12,15 @@ from typing import Any
 import pytest
 from bootnode import LATE, NETWORKD, PUNCTUAL, Boots, leftovers, until
 from fleet import Fleet, Spec
-from test_day2 import UNCONFIRMED, assert_same, edit, other_vni, state, to_vxlan
+from test_day2 import (
+    UNCONFIRMED,
+    assert_same,
+    edit,
+    other_vni,
+    smaller_mtu,
+    state,
+    to_vxlan,
+)
 
 Change = Callable[[dict[str, Any], dict[str, Any]], None]
 ONE, TWO, THREE = "node-1", "node-2", "node-3"
@@ -91,6 +99,7 @@ def booted(lab: Booted) -> Iterator[Booted]:
     variables = lab.fleet.data["podnet"]["vars"]
     variables["podnet_mode"] = "auto"
     variables.pop("podnet_vni", None)
+    variables.pop("podnet_mtu", None)
     variables.pop("podnet_heal_seconds", None)
     lab.fleet.write()
     lab.fleet.play("converge", check=True)
@@ -130,6 +139,13 @@ def armed(booted: Booted, change: Change, seconds: int) -> None:
     assert state(booted.fleet) != booted.before
 
 
+def much(variables: dict[str, Any], hosts: dict[str, Any]) -> None:
+    """Direct routes, devices, tables and the CNI configuration."""
+    to_vxlan(variables, hosts)
+    other_vni(variables, hosts)
+    smaller_mtu(variables, hosts)
+
+
 def timers(fleet: Fleet, node: str) -> str:
     return fleet.ssh(node, "systemctl list-timers --all --no-pager --no-legend 'podnet-*'")
 
@@ -139,7 +155,9 @@ def test_reboot_while_a_change_waits_takes_it_back(booted: Booted, late: bool) -
     """The timer is lost with the reboot; the generation before is what comes up. With an
     underlay that comes late the undo fails at first, and is done again."""
     fleet, boots = booted.fleet, booted.boots
-    armed(booted, to_vxlan if late else other_vni, 600)
+    files = fleet.ssh(ONE, CONFIG)
+    armed(booted, much, 600)
+    assert fleet.ssh(ONE, CONFIG) != files
     assert "podnet-confirm-" in timers(fleet, ONE) and fleet.ssh(TWO, "cat /run/podnet/timer")
     if late:
         fleet.ssh(ONE, LATE)
@@ -150,6 +168,7 @@ def test_reboot_while_a_change_waits_takes_it_back(booted: Booted, late: bool) -
         assert fleet.ssh(name, "ls -d /etc/podnet/txn /etc/podnet/stage.* 2>/dev/null; true") == ""
     assert timers(fleet, ONE) == ""
     assert_same(state(fleet), booted.before)
+    assert fleet.ssh(ONE, CONFIG) == files
     if late:
         fleet.ssh(ONE, PUNCTUAL)
 
