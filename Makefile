@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-.PHONY: help setup setup-demo demo test unit golden golden-update netns lint docs build clean
+.PHONY: help setup setup-demo demo test unit golden golden-update netns day2-table lint docs build clean
 SHELL := /bin/sh
 BIN := .venv/bin
 # Labs are namespaces, which need root.
@@ -32,6 +32,9 @@ golden-update: setup ## Write the golden files anew; read the diff
 
 netns: setup ## Real kernel, real SSH, real CNI plugins in namespaces; root
 	$(SUDO) $(PYTEST) -q tests/netns
+
+day2-table: setup ## Every change of a live fleet under the loss meter, into docs/day2.md; root
+	$(SUDO) PODNET_WRITE_DOCS=1 $(PYTEST) -q tests/netns/test_day2_changes.py
 
 docs: setup ## Write the tables that come from the schema
 	$(BIN)/python tools/datamodel.py

@@ -88,7 +88,7 @@ def main() -> None:
 
     signal.signal(signal.SIGINT, stop)
     signal.signal(signal.SIGALRM, stop)
-    signal.alarm(120)  # a forgotten meter ends by itself
+    signal.alarm(300)  # a forgotten meter ends by itself
     meter.run()
 
 

@@ -6,20 +6,15 @@ from __future__ import annotations
 
 import difflib
 import re
-import subprocess
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pytest
 from fleet import DUMP, Fleet, Spec, without_timers
 
 ONE, TWO, THREE = "node-1", "node-2", "node-3"
-METER = Path(__file__).with_name("meter.py")
 LEFT = "ip route; ip -6 route; nft list ruleset; ip neigh show nud permanent"
-RATE = 250  # packets per second and pair
 
 
 @pytest.fixture
@@ -34,64 +29,8 @@ def pod(fleet: Fleet, node: str, name: str, **more: Any) -> dict[str, Any]:
     return dict(result.get("pod", {}))
 
 
-@dataclass(frozen=True)
-class Reading:
-    """Over all pairs: packets sent and lost, and the longest gap of any pair in milliseconds."""
-
-    sent: int
-    lost: int
-    gap: int
-
-
-class Meters:
-    """`meter.py` between every two pods, both families, all the time."""
-
-    def __init__(self, fleet: Fleet, pods: dict[str, dict[str, Any]]) -> None:
-        self.fleet = fleet
-        self.running = [
-            self._start(node, here["netns"], there["addresses"][family])
-            for node, here in pods.items()
-            for other, there in pods.items()
-            if node != other
-            for family in ("ipv4", "ipv6")
-        ]
-        time.sleep(1)
-
-    def _start(self, node: str, netns: str, to: str) -> subprocess.Popen[str]:
-        command = f"exec nsenter --net={netns} python3 - {to} {RATE}"
-        with METER.open(encoding="utf-8") as program:
-            return subprocess.Popen(
-                ["ssh", "-F", str(self.fleet.ssh_config), node, command],
-                stdin=program,
-                stdout=subprocess.PIPE,
-                text=True,
-            )
-
-    def stop(self) -> Reading:
-        time.sleep(0.5)
-        for node in self.fleet.nodes:
-            # The node's own processes only: it has a PID namespace of its own.
-            self.fleet.ssh(node, f"pkill -INT -f '^python3 - .* {RATE}$'; true")
-        total = Reading(0, 0, 0)
-        for process in self.running:
-            output = process.communicate(timeout=30)[0]
-            found = re.search(r"meter (\d+) (\d+) (\d+)", output)
-            assert found, output
-            sent, lost, gap = (int(text) for text in found.groups())
-            total = Reading(total.sent + sent, total.lost + lost, max(total.gap, gap))
-        return total
-
-
 def change_cidr(variables: dict[str, Any], hosts: dict[str, Any]) -> None:
     hosts[ONE]["podnet_pod_cidrs"] = ["10.64.101.0/24", "fd00:64:0:101::/64"]
-
-
-def to_vxlan(variables: dict[str, Any], hosts: dict[str, Any]) -> None:
-    variables["podnet_mode"] = "vxlan"
-
-
-def to_auto(variables: dict[str, Any], hosts: dict[str, Any]) -> None:
-    variables["podnet_mode"] = "auto"
 
 
 def other_vni(variables: dict[str, Any], hosts: dict[str, Any]) -> None:
@@ -102,10 +41,6 @@ def other_port(variables: dict[str, Any], hosts: dict[str, Any]) -> None:
     variables["podnet_vxlan_port"] = 8472
 
 
-def smaller_mtu(variables: dict[str, Any], hosts: dict[str, Any]) -> None:
-    variables["podnet_mtu"] = 1400
-
-
 def without_node_two(variables: dict[str, Any], hosts: dict[str, Any]) -> None:
     del hosts[TWO]
 
@@ -113,30 +48,6 @@ def without_node_two(variables: dict[str, Any], hosts: dict[str, Any]) -> None:
 def edit(fleet: Fleet, change: Callable[[dict[str, Any], dict[str, Any]], None]) -> None:
     change(fleet.data["podnet"]["vars"], fleet.data["podnet"]["hosts"])
     fleet.write()
-
-
-def test_no_packet_is_lost_in_any_change(fleet: Fleet) -> None:
-    pods = {node: pod(fleet, node, "old") for node in fleet.nodes}
-    table: dict[str, Reading] = {}
-    for change in (to_vxlan, to_auto, other_vni, other_port, smaller_mtu, change_cidr):
-        edit(fleet, change)
-        meters = Meters(fleet, pods)
-        done = fleet.play("converge")
-        table[change.__name__] = meters.stop()
-        assert done.returncode == 0, done.stdout
-    for name, reading in table.items():
-        print(f"{name}: {reading}")
-    assert all(reading.sent > 1000 for reading in table.values())
-    assert {name: reading for name, reading in table.items() if reading.lost} == {}
-
-
-def test_meter_sees_a_naive_change(fleet: Fleet) -> None:
-    """Delete, then add: the control without which the meter would prove nothing."""
-    pods = {node: pod(fleet, node, "old") for node in (ONE, TWO)}
-    meters = Meters(fleet, pods)
-    fleet.ssh(ONE, "r=$(ip route show 10.64.2.0/24); ip route del $r; sleep 0.3; ip route add $r")
-    reading = meters.stop()
-    assert reading.lost > 25 and reading.gap > 250
 
 
 def test_old_range_stays_while_a_pod_holds_it_and_goes_with_it(fleet: Fleet) -> None:
