@@ -70,6 +70,16 @@ def second_address(fleet: Fleet) -> None:
     )
 
 
+def first_address_gone(fleet: Fleet) -> None:
+    """And afterwards the old ones go. Without promotion the kernel would take the new IPv4 address
+    with the old one (ip-sysctl.rst, promote_secondaries)."""
+    fleet.ssh(TWO, "echo 1 >/proc/sys/net/ipv4/conf/eth0/promote_secondaries")
+    fleet.ssh(
+        TWO, "ip address del 192.0.2.12/24 dev eth0; ip address del 2001:db8:a::12/64 dev eth0"
+    )
+    verified(fleet)
+
+
 WALL = """nft add table inet wall
 nft 'add chain inet wall in { type filter hook input priority 0; }'
 (sleep 1; nft add rule inet wall in tcp dport 22 drop) >/dev/null 2>&1 &"""
@@ -142,6 +152,7 @@ TWO_SEGMENTS = (
         "underlay address of one node",
         of_node(TWO, underlay_addresses=["192.0.2.99", "2001:db8:a::99"]),
         before=second_address,
+        after=first_address_gone,
     ),
     Change(
         "pod CIDR of one node",
