@@ -32,7 +32,7 @@ if [ -d /etc/podnet/txn ]; then
   i=$(cat /etc/podnet/txn/id 2>/dev/null || echo -); p=$(cat /run/podnet/timer /run/podnet/lock/pid 2>/dev/null)
   echo pending=dead; echo "txn=$i"
   for q in $p; do case $(tr '\0' ' ' <"/proc/$q/cmdline" 2>/dev/null) in *podnet-*) echo pending=waiting ;; esac; done
-  [ -d /run/systemd/system ] && systemctl is-active --quiet "podnet-confirm-$i.timer" && echo pending=waiting
+  [ -d /run/systemd/system ] && systemctl is-active --quiet "podnet-confirm-$i-*.timer" && echo pending=waiting
 fi
 [ -d /etc/systemd/system ] && echo systemd=yes
 if [ -d /run/systemd/system ]; then
