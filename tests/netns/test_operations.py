@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import re
 import subprocess
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -64,6 +65,16 @@ def everything(fleet: Fleet) -> tuple[dict[str, str], dict[str, str]]:
 
 def site(fleet: Fleet, *arguments: str) -> subprocess.CompletedProcess[str]:
     return fleet.play("site", *arguments)
+
+
+def wait_for(fleet: Fleet, node: str) -> None:
+    """Until SSH gets in again."""
+    command = ["ssh", "-F", str(fleet.ssh_config), "-o", "ConnectTimeout=2", node, "true"]
+    for _try in range(60):
+        if subprocess.run(command, capture_output=True, check=False).returncode == 0:
+            return
+        time.sleep(1)
+    raise AssertionError(f"{node} does not come back")
 
 
 # --- look ---------------------------------------------------------------------------------------
@@ -278,6 +289,40 @@ def test_a_limited_run_does_not_cut_off_the_rest(fleet: Fleet) -> None:
     done = fleet.play("converge", "--limit", ONE)
     assert done.returncode == 2 and "nodes.node-3: its pods would be cut off" in done.stdout
     assert everything(fleet) == before
+
+
+def test_a_range_of_a_node_that_was_not_asked_is_given_to_nobody(fleet: Fleet) -> None:
+    """Pods of node-2 may hold it; nobody knows, until node-2 is asked or declared lost."""
+    before = everything(fleet)
+    hosts = fleet.data["podnet"]["hosts"]
+    hosts[ONE]["podnet_pod_cidrs"] = hosts[TWO]["podnet_pod_cidrs"]
+    hosts[TWO]["podnet_pod_cidrs"] = ["10.64.102.0/24", "fd00:64:0:102::/64"]
+    fleet.write()
+    without = ("--limit", f"{ONE},{THREE}")
+    done = fleet.play("converge", *without)
+    assert done.returncode == 2
+    assert "was a range of node-2, which could not be asked whether pods use it" in done.stdout
+    assert everything(fleet) == before
+    lost = fleet.play("converge", *without, "--check", "-e", '{"podnet_lost_nodes": ["node-2"]}')
+    assert lost.returncode == 0, lost.stdout
+    fleet.play("converge", check=True)
+
+
+def test_a_node_that_is_not_reached_is_named_and_blocks_nobody(fleet: Fleet) -> None:
+    """Its port 22 is closed for the time of the run; the wall goes by itself."""
+    wall = (
+        "nft add table inet wall; "
+        "nft 'add chain inet wall in { type filter hook input priority 0; }'; "
+        "(nft add rule inet wall in tcp dport 22 drop; sleep 25; nft delete table inet wall) "
+        ">/dev/null 2>&1 &"
+    )
+    fleet.ssh(THREE, wall)
+    edit(fleet, change_cidr)
+    done = fleet.play("converge", "-e", "ansible_ssh_timeout=2", "-e", "ansible_ssh_retries=0")
+    assert done.returncode == 4, "unreachable has its own exit code"
+    assert "node-3 was not reached and stays as it is" in done.stdout
+    assert "10.64.101.0/24" in fleet.ssh(TWO, "ip route")
+    wait_for(fleet, THREE)
 
 
 def test_phases_over_slices_end_where_one_run_ends(fleet: Fleet) -> None:
