@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Action `podnet.fabric.report`: saved results → report.html, report.json, junit.xml."""
+"""Action `podnet.fabric.report`: saved results → report.html, report.json, junit.xml, metrics."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from ansible.plugins.action import ActionBase
 from ..plugin_utils.report.data import report_data
 from ..plugin_utils.report.html import report_html
 from ..plugin_utils.report.junit import junit_xml
+from ..plugin_utils.report.prom import prom_text
 from ..plugin_utils.workspace import Workspace, WorkspaceError, role_file, write
 
 GENERATOR = "podnet.fabric"
@@ -32,7 +33,8 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types
         workspace = Workspace(args["output_dir"])
         try:
             saved = workspace.load("observed/results.json", REMEDY)
-            data = report_data(saved, str(args["title"]), GENERATOR)
+            previous = _maybe(workspace, "observed/results.previous.json")
+            data = report_data(saved, str(args["title"]), GENERATOR, previous)
         except WorkspaceError as error:
             if self._task.check_mode:  # nothing was verified, so there is nothing to write
                 return {**result, "skipped": True, "changed": False, "msg": str(error)}
@@ -44,6 +46,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types
             "report.html": report_html(data, _templates()),
             "report.json": json.dumps(data, indent=1, ensure_ascii=False) + "\n",
             "junit.xml": junit_xml(data),
+            "podnet.prom": prom_text(data, _drift(workspace)),
         }
         folder = workspace.root / "report"
         changed = [name for name, text in files.items() if self._differs(folder / name, text)]
@@ -60,6 +63,20 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types
         if self._task.check_mode:
             return not path.is_file() or bool(path.read_text(encoding="utf-8") != text)
         return write(path, text)
+
+
+def _maybe(workspace: Workspace, name: str) -> Any:
+    """A saved file, or None where there is none."""
+    return workspace.load(name, REMEDY) if (workspace.state / name).is_file() else None
+
+
+def _drift(workspace: Workspace) -> dict[str, int] | None:
+    """Differences per node, when `status` or `drift` looked last."""
+    saved = _maybe(workspace, "status.json")
+    if saved is None:
+        return None
+    nodes = saved["nodes"].items()
+    return {name: sum(map(len, node["differences"].values())) for name, node in nodes}
 
 
 def _templates() -> dict[str, str]:

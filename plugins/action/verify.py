@@ -211,8 +211,10 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types
         for stage in ("start", "probe"):
             for path in sorted((observed / stage).glob("*.json")):
                 path.unlink()
-        last = observed / "results.json"
-        if last.is_file():
+        last, run = observed / "results.json", observed / "run.json"
+        # What was looked at between two batches of a change is nothing to compare with.
+        partial = run.is_file() and self._run().get("only")
+        if last.is_file() and not partial:
             last.replace(observed / "results.previous.json")
 
     def _save_results(

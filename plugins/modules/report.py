@@ -10,8 +10,8 @@ module: report
 short_description: Write the report of the last verification
 version_added: 0.1.0
 description:
-  - Writes C(report/report.html), C(report/report.json) and C(report/junit.xml) from the saved
-    results of the last verification.
+  - Writes C(report/report.html), C(report/report.json), C(report/junit.xml) and
+    C(report/podnet.prom) from the saved results of the last verification.
   - Runs once, on the controller, and opens no connection.
 options:
   title:

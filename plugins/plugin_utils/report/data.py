@@ -14,6 +14,7 @@ from ..verdicts.checks import PROMISES
 from ..verdicts.problems import problems_of
 from ..verdicts.results import WORST, Result, Status
 from ..verdicts.summary import cells, count, verdict
+from .since import since
 
 SCHEMA = "podnet-report/1"
 SHORT_PROMISES: Mapping[int, str] = {
@@ -25,8 +26,14 @@ SHORT_PROMISES: Mapping[int, str] = {
 }
 
 
-def report_data(saved: Mapping[str, Any], title: str, generator: str) -> dict[str, Any]:
-    """``saved``: the results file of the action `verify`. The shape is docs/report-schema.md.
+def report_data(
+    saved: Mapping[str, Any],
+    title: str,
+    generator: str,
+    previous: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """``saved``: the results file of the action `verify`, ``previous``: that of the verification
+    before it. The shape is docs/report-schema.md.
 
     Raises:
         KeyError, TypeError, ValueError: not such a file.
@@ -48,6 +55,7 @@ def report_data(saved: Mapping[str, Any], title: str, generator: str) -> dict[st
         "fabric": _fabric(fabric),
         "nodes": _nodes(fabric, saved["pods"], asked, results),
         "paths": _paths(fabric, results),
+        "since": since(previous, saved["results"]),
         "problems": [problem.to_dict() for problem in problems_of(fabric, asked, results)],
         "results": [result.to_dict() for result in results],
     }

@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What changed since the last verification, and the metrics, read by Prometheus' own parser."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from ansible_collections.podnet.fabric.plugins.plugin_utils.report.data import report_data
+from ansible_collections.podnet.fabric.plugins.plugin_utils.report.prom import prom_text
+from observed import Observed, fabric_of, healthy
+from prometheus_client.parser import text_string_to_metric_families
+
+
+def saved(observed: Observed) -> dict[str, Any]:
+    return json.loads(json.dumps(observed.saved()))  # type: ignore[no-any-return]
+
+
+def data(now: Observed, before: Observed | None = None) -> dict[str, Any]:
+    previous = saved(before) if before else None
+    return report_data(saved(now), "Pod network", "podnet.fabric", previous)
+
+
+WELL = healthy(fabric_of((2, 1)))
+CUT = healthy(fabric_of((2, 1))).cut("node-01", "node-03")
+
+
+def test_without_an_earlier_verification_nothing_is_compared() -> None:
+    found = data(WELL)["since"]
+    assert found == {"began": None, "worse": [], "better": [], "new": 0, "gone": 0}
+
+
+def test_worse_and_better_are_named() -> None:
+    worse = data(CUT, WELL)["since"]
+    failed = {r["id"] for r in data(CUT)["results"] if r["status"] == "failure"}
+    assert failed and set(worse["worse"]) == failed
+    assert worse["better"] == [] and worse["began"]
+    assert set(data(WELL, CUT)["since"]["better"]) == failed
+    assert data(WELL, WELL)["since"]["worse"] == []
+
+
+def test_what_only_one_of_two_has_is_counted() -> None:
+    larger = healthy(fabric_of((2, 2)))
+    found = data(larger, WELL)["since"]
+    assert found["new"] == len(data(larger)["results"]) - len(data(WELL)["results"])
+    assert found["gone"] == 0 and data(WELL, larger)["since"]["gone"] == found["new"]
+
+
+def samples(text: str) -> dict[tuple[str, ...], float]:
+    return {
+        (sample.name, *(f"{k}={v}" for k, v in sorted(sample.labels.items()))): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+
+
+def test_metrics_say_what_the_report_says() -> None:
+    report = data(CUT)
+    found = samples(prom_text(report, {"node-01": 3, 'a"\\b': 0}))
+    assert (
+        found["podnet_verify_ok",] == 0 and samples(prom_text(data(WELL)))["podnet_verify_ok",] == 1
+    )
+    for status, number in report["summary"]["pairs"].items():
+        if status in ("success", "failure", "error", "skipped"):
+            assert found["podnet_pairs", f"status={status}"] == number
+    assert found["podnet_drift", "node=node-01"] == 3 and found["podnet_drift", 'node=a"\\b'] == 0
+    assert found["podnet_verify_timestamp_seconds",] > 1e9
+    losses = [value for key, value in found.items() if key[0] == "podnet_path_loss_ratio"]
+    assert max(losses) > 0
+    well = samples(prom_text(data(WELL)))
+    assert {v for key, v in well.items() if key[0] == "podnet_path_loss_ratio"} == {0.0}
+    assert not any(key[0] == "podnet_drift" for key in well)
