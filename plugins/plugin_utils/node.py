@@ -103,7 +103,7 @@ def changes_for(
     staged["cni"] = fabric.cni.version + "\n"
     if changes.stale_program:
         staged["files/podnet-node"] = files.program
-    return changes, stage_script(Staged(staged, generations, ident), changes)
+    return changes, stage_script(Staged(staged, generations, ident, have.last), changes)
 
 
 def nothing_for(
@@ -130,7 +130,7 @@ def nothing_for(
     needed = changes.stale_program and bool(changes.remove)
     changes = replace(changes, stale_program=needed, stale_generation=False)
     staged = {"files/podnet-node": program} if needed else {}
-    return changes, stage_script(Staged(staged, generations, ident), changes)
+    return changes, stage_script(Staged(staged, generations, ident, have.last), changes)
 
 
 def _own_files(

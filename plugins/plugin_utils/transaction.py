@@ -29,11 +29,13 @@ class Staged:
         files: path in the transaction's folder → content.
         kept: how many generations to keep.
         ident: names the transaction, so that two runs cannot mix.
+        last: the transaction before it when the node was read; another one makes this one void.
     """
 
     files: Mapping[str, str]
     kept: int
     ident: str
+    last: str = ""
 
 
 def stage_script(staged: Staged, changes: ChangeSet) -> str:
@@ -57,7 +59,7 @@ def stage_script(staged: Staged, changes: ChangeSet) -> str:
         f'  cp "$stage/files/podnet-node" {program}.new; chmod 755 {program}.new\n'
         f"  mv -f {program}.new {program}\n"
         f"fi\n"
-        f'{program} begin "$stage" {staged.ident} "${{PODNET_WINDOW:-0}}"\n'
+        f'{program} begin "$stage" {staged.ident} "${{PODNET_WINDOW:-0}}" {staged.last}\n'
     )
     return "".join(parts)
 

@@ -282,3 +282,17 @@ def test_two_controllers_do_not_mix_their_transactions(bench: Bench) -> None:
     first = bench.run(transaction.phase_script("run1", "switch", False))
     assert second.returncode != 0 or first.returncode != 0
     assert "via 10.64.4.1 dev pn66" not in bench.sh("ip route")
+
+
+def test_change_of_a_state_that_is_gone_is_refused(bench: Bench) -> None:
+    """Both runs read; one changes, confirms, and is gone; then the other one begins."""
+    bench.settled(fleet())
+    _changes, early = bench.look(fleet(podnet_vni=65), ident="run2")
+    _changes, late = bench.look(fleet(podnet_vni=66), ident="run3")
+    phases = [transaction.phase_script("run2", name, name == "remove") for name in PHASES]
+    bench.sh(transaction.head_script(0, 2) + early + "".join(phases))
+    before = bench.dump()
+    refused = bench.run(transaction.head_script(0, 2) + late)
+    assert refused.returncode and "changed this node since this run read it" in refused.stderr
+    assert_same(before, bench.dump())
+    assert bench.settled(fleet(podnet_vni=65)).commands == []

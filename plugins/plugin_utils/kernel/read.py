@@ -12,6 +12,7 @@ from collections.abc import Iterable
 
 _HEAD = r"""LC_ALL=C; export LC_ALL; PATH=$PATH:/usr/sbin:/sbin; export PATH
 s() { printf '\n@@podnet %s\n' "$1"; }
+s last; cat /run/podnet/last 2>/dev/null || echo none
 s bridges; ip -j -d link show type bridge
 s vxlans; ip -j -d link show type vxlan
 for d in $(ip -o link show type vxlan | sed 's/^[0-9]*: *\([^:@]*\).*/\1/'); do

@@ -69,6 +69,7 @@ class State:
         pending: ``dead`` when a run left a transaction without its end, ``waiting`` when another
             one is at work or waits for its confirmation.
         transaction: the name that its run gave it.
+        last: the name of the last transaction that was begun; read before everything else.
         busy: bridges with a port that is up.
         has_systemd: whether units have a place; booted: whether systemd is process 1.
         timers: own timers that run.
@@ -97,6 +98,7 @@ class State:
     live: frozenset[str] = frozenset()
     pending: str = ""
     transaction: str = ""
+    last: str = ""
     busy: frozenset[str] = frozenset()
     has_systemd: bool = False
     booted: bool = False
@@ -177,6 +179,7 @@ def _state(sections: Mapping[str, str], wanted: frozenset[str]) -> State:
         live=frozenset(sections["live"].split()),
         pending=node.get("pending", ""),
         transaction=node.get("txn", ""),
+        last=sections.get("last", "").strip(),
         busy=frozenset(
             item["ifname"] for item in _json(sections["bridges"]) if "LOWER_UP" in item["flags"]
         ),
