@@ -52,14 +52,14 @@ def stage_script(staged: Staged, changes: ChangeSet) -> str:
     parts += [f'mkdir -p "$stage/{folder}"\n' for folder in folders]
     parts += [_here(name, content) for name, content in sorted(files.items())]
     parts.append('[ -z "${PODNET_NUMBER:-}" ] || echo "$PODNET_NUMBER" >"$stage/number"\n')
-    program = shlex.quote(PROGRAM)
+    program, last = shlex.quote(PROGRAM), shlex.quote(staged.last)
     parts.append(
         f'if [ -f "$stage/files/podnet-node" ]; then\n'
         f"  mkdir -p {PROGRAM.rpartition('/')[0]}\n"
         f'  cp "$stage/files/podnet-node" {program}.new; chmod 755 {program}.new\n'
         f"  mv -f {program}.new {program}\n"
         f"fi\n"
-        f'{program} begin "$stage" {staged.ident} "${{PODNET_WINDOW:-0}}" {staged.last}\n'
+        f'{program} begin "$stage" {staged.ident} "${{PODNET_WINDOW:-0}}" {last}\n'
     )
     return "".join(parts)
 
