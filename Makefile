@@ -5,6 +5,8 @@ BIN := .venv/bin
 # Labs are namespaces, which need root.
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 PYTEST := $(BIN)/python -m pytest
+# It prints a table, and works on several labs side by side itself.
+FAULTS := tests/netns/test_controller_faults.py
 PLAYBOOK := $(SUDO) $(BIN)/ansible-playbook -i inventory/lab
 
 help: ## Print this list
@@ -31,7 +33,8 @@ golden-update: setup ## Write the golden files anew; read the diff
 	git diff --stat tests/golden
 
 netns: setup ## Real kernel, real SSH, real CNI plugins in namespaces; root
-	$(SUDO) $(PYTEST) -q tests/netns
+	$(SUDO) $(PYTEST) -q -n 2 --dist loadfile tests/netns --deselect $(FAULTS)
+	$(SUDO) $(PYTEST) -q $(FAULTS)
 
 day2-table: setup ## Every change of a live fleet under the loss meter, into docs/day2.md; root
 	$(SUDO) PODNET_WRITE_DOCS=1 $(PYTEST) -q tests/netns/test_day2_changes.py

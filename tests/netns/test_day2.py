@@ -4,16 +4,25 @@ back. Every change is an edit of the inventory and a run of `site`."""
 
 from __future__ import annotations
 
-import difflib
-import re
 import time
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Iterator
 
 import pytest
-from fleet import DUMP, Fleet, Spec, without_timers
+from edits import (
+    ONE,
+    THREE,
+    TWO,
+    UNCONFIRMED,
+    assert_same,
+    change_cidr,
+    edit,
+    other_vni,
+    pod,
+    state,
+    without_node_two,
+)
+from fleet import Fleet, Spec
 
-ONE, TWO, THREE = "node-1", "node-2", "node-3"
 LEFT = "ip route; ip -6 route; nft list ruleset; ip neigh show nud permanent"
 
 
@@ -22,32 +31,6 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
     with Fleet(tmp_path_factory.mktemp("day2"), Spec(), "day2") as fleet:
         fleet.play("converge", check=True)
         yield fleet
-
-
-def pod(fleet: Fleet, node: str, name: str, **more: Any) -> dict[str, Any]:
-    result = fleet.module(node, "podnet.fabric.pod", {"name": name, **more})
-    return dict(result.get("pod", {}))
-
-
-def change_cidr(variables: dict[str, Any], hosts: dict[str, Any]) -> None:
-    hosts[ONE]["podnet_pod_cidrs"] = ["10.64.101.0/24", "fd00:64:0:101::/64"]
-
-
-def other_vni(variables: dict[str, Any], hosts: dict[str, Any]) -> None:
-    variables["podnet_vni"] = 65
-
-
-def other_port(variables: dict[str, Any], hosts: dict[str, Any]) -> None:
-    variables["podnet_vxlan_port"] = 8472
-
-
-def without_node_two(variables: dict[str, Any], hosts: dict[str, Any]) -> None:
-    del hosts[TWO]
-
-
-def edit(fleet: Fleet, change: Callable[[dict[str, Any], dict[str, Any]], None]) -> None:
-    change(fleet.data["podnet"]["vars"], fleet.data["podnet"]["hosts"])
-    fleet.write()
 
 
 def test_old_range_stays_while_a_pod_holds_it_and_goes_with_it(fleet: Fleet) -> None:
@@ -93,33 +76,6 @@ def test_node_is_removed_and_nothing_of_it_is_left(fleet: Fleet) -> None:
             node, "ip route; ip -6 route; nft list ruleset; ip neigh show nud permanent; bridge fdb"
         )
         assert "10.64.2." not in left and "192.0.2.12" not in left
-
-
-UNCONFIRMED = """---
-- name: Plan
-  ansible.builtin.import_playbook: podnet.fabric.plan
-- name: A controller that is gone after the change
-  hosts: podnet
-  gather_facts: false
-  roles: [podnet.fabric.converge]
-"""
-
-
-def state(fleet: Fleet) -> dict[str, str]:
-    """Complete dumps, line by line; a device that was made again has another number and another
-    place in the lists, and that is all."""
-    dumps = {}
-    for node in fleet.nodes:
-        text = without_timers(fleet.ssh(node, DUMP)).replace("{", "\n{")
-        text = re.sub(r'"ifindex":\d+|^\d+: |@\w+(?=:)', "", text, flags=re.MULTILINE)
-        dumps[node] = "\n".join(sorted(line.rstrip(",] ") for line in text.splitlines()))
-    return dumps
-
-
-def assert_same(now: dict[str, str], before: dict[str, str]) -> None:
-    for node, text in before.items():
-        found = list(difflib.unified_diff(text.splitlines(), now[node].splitlines(), lineterm=""))
-        assert not found, "\n".join([node, *found])
 
 
 def test_change_without_confirmation_goes_back(fleet: Fleet) -> None:

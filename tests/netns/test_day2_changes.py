@@ -16,9 +16,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
+from edits import ONE, THREE, TWO, pod
 from fleet import REPO, Fleet, Spec
 from meters import Meters, Pods, Reading
-from test_day2 import ONE, THREE, TWO, pod
 
 FOUR = "node-4"
 V4, BOTH = ("ipv4",), ("ipv4", "ipv6")

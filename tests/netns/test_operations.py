@@ -10,8 +10,7 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from fleet import DUMP, Fleet, Spec, without_timers
-from test_day2 import (
+from edits import (
     ONE,
     THREE,
     TWO,
@@ -23,7 +22,8 @@ from test_day2 import (
     other_vni,
     pod,
 )
-from test_day2 import state as dumps
+from edits import state as dumps
+from fleet import DUMP, Fleet, Spec, without_timers
 
 GENERATION = "cd /etc/podnet/current && tail -n +1 *"
 LEFT = (

@@ -11,8 +11,7 @@ from typing import Any
 
 import pytest
 from bootnode import LATE, NETWORKD, PUNCTUAL, Boots, leftovers, until
-from fleet import Fleet, Spec
-from test_day2 import (
+from edits import (
     UNCONFIRMED,
     assert_same,
     edit,
@@ -21,6 +20,7 @@ from test_day2 import (
     state,
     to_vxlan,
 )
+from fleet import Fleet, Spec
 
 Change = Callable[[dict[str, Any], dict[str, Any]], None]
 ONE, TWO, THREE = "node-1", "node-2", "node-3"

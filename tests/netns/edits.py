@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Edits of a fleet's inventory, pods on its nodes, and complete dumps to compare before and after."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Callable
+from typing import Any
+
+from fleet import DUMP, Fleet, without_timers
+
+ONE, TWO, THREE = "node-1", "node-2", "node-3"
+
+UNCONFIRMED = """---
+- name: Plan
+  ansible.builtin.import_playbook: podnet.fabric.plan
+- name: A controller that is gone after the change
+  hosts: podnet
+  gather_facts: false
+  roles: [podnet.fabric.converge]
+"""
+
+
+def pod(fleet: Fleet, node: str, name: str, **more: Any) -> dict[str, Any]:
+    result = fleet.module(node, "podnet.fabric.pod", {"name": name, **more})
+    return dict(result.get("pod", {}))
+
+
+def change_cidr(variables: dict[str, Any], hosts: dict[str, Any]) -> None:
+    hosts[ONE]["podnet_pod_cidrs"] = ["10.64.101.0/24", "fd00:64:0:101::/64"]
+
+
+def other_vni(variables: dict[str, Any], hosts: dict[str, Any]) -> None:
+    variables["podnet_vni"] = 65
+
+
+def other_port(variables: dict[str, Any], hosts: dict[str, Any]) -> None:
+    variables["podnet_vxlan_port"] = 8472
+
+
+def smaller_mtu(variables: dict[str, Any], hosts: dict[str, Any]) -> None:
+    variables["podnet_mtu"] = 1400
+
+
+def to_vxlan(variables: dict[str, Any], hosts: dict[str, Any]) -> None:
+    variables["podnet_mode"] = "vxlan"
+
+
+def without_node_two(variables: dict[str, Any], hosts: dict[str, Any]) -> None:
+    del hosts[TWO]
+
+
+def edit(fleet: Fleet, change: Callable[[dict[str, Any], dict[str, Any]], None]) -> None:
+    change(fleet.data["podnet"]["vars"], fleet.data["podnet"]["hosts"])
+    fleet.write()
+
+
+def state(fleet: Fleet) -> dict[str, str]:
+    """Complete dumps, line by line; a device that was made again has another number and another
+    place in the lists, and that is all."""
+    dumps = {}
+    for node in fleet.nodes:
+        text = without_timers(fleet.ssh(node, DUMP)).replace("{", "\n{")
+        text = re.sub(r'"ifindex":\d+|^\d+: |@\w+(?=:)', "", text, flags=re.MULTILINE)
+        dumps[node] = "\n".join(sorted(line.rstrip(",] ") for line in text.splitlines()))
+    return dumps
+
+
+def assert_same(now: dict[str, str], before: dict[str, str]) -> None:
+    for node, text in before.items():
+        found = list(difflib.unified_diff(text.splitlines(), now[node].splitlines(), lineterm=""))
+        assert not found, "\n".join([node, *found])
