@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Edits of a fleet's inventory, pods on its nodes, and complete dumps to compare before and after."""
+"""Edits of an inventory, pods on nodes, and complete dumps to compare before and after."""
 
 from __future__ import annotations
 
