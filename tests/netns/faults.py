@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import re
 import subprocess
@@ -74,19 +75,36 @@ class FaultFleet(Fleet):
         super().__init__(folder, spec, name)
         self.events = folder / "events"
         self.fault: dict[str, str] = {}
+        self.own: dict[str, str] = {}
+
+    def second(self, folder: Path) -> FaultFleet:
+        """Another controller of the same nodes: its own folder and SSH connections."""
+        folder.mkdir(parents=True, exist_ok=True)
+        other = copy.copy(self)
+        other.folder, other.events, other.data = folder, folder / "events", copy.deepcopy(self.data)
+        other.own = {"ANSIBLE_SSH_CONTROL_PATH_DIR": str(folder / "cp")}
+        other.write()
+        return other
 
     def _run(self, command: list[str], **more: str) -> subprocess.CompletedProcess[str]:
-        return super()._run(command, **{**more, **self.fault})
+        return super()._run(command, **{**more, **self.own, **self.fault})
 
     def killable(
-        self, playbook: str, *arguments: str, at: str = "0", connections: bool = False
+        self,
+        playbook: str,
+        *arguments: str,
+        at: str = "0",
+        do: str = "",
+        connections: bool = False,
     ) -> subprocess.CompletedProcess[str]:
-        """Run a playbook and kill it. ``at``: a boundary, `boundary+seconds`, or `+seconds`
-        after the start. Return code -9 when it was killed, otherwise its own."""
+        """Run a playbook and kill it, or run a shell text ``do`` and go on. ``at``: a boundary (a
+        number or a word of it), `boundary+seconds`, or `+seconds` after the start. Return code -9
+        when it was killed, otherwise its own."""
         self.events.unlink(missing_ok=True)
         self.fault = {
             MARK: uuid.uuid4().hex,
             "PODNET_FAULT_AT": at if not at.startswith("+") else "0",
+            "PODNET_FAULT_DO": do,
             "PODNET_FAULT_EVENTS": str(self.events),
             "PODNET_FAULT_CONNECTIONS": str(int(connections)),
             "ANSIBLE_CALLBACK_PLUGINS": str(HERE / "callbacks"),

@@ -2,13 +2,15 @@
 """Writes down the boundaries of a run, and kills the run at one of them, as a test asks.
 
 A boundary is the start of a task or the result of a task on one node; they are counted together,
-from 1. `PODNET_FAULT_AT` is `boundary` or `boundary+seconds`.
+from 1. `PODNET_FAULT_AT` is `boundary`, `boundary+seconds`, or a word of a boundary, and then the
+first one counts that has it. With `PODNET_FAULT_DO`, a shell text is run there and the run goes on.
 """
 
 from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import threading
 from typing import Any
 
@@ -32,17 +34,22 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]  # ansible ships no ty
     def __init__(self) -> None:
         super().__init__()
         self.count = 0
-        boundary, _plus, seconds = os.environ.get("PODNET_FAULT_AT", "0").partition("+")
-        self.at, self.after = int(boundary), float(seconds or 0)
+        at, _plus, seconds = os.environ.get("PODNET_FAULT_AT", "0").partition("+")
+        self.at, self.word = (int(at), "") if at.isdigit() else (0, at)
+        self.after = float(seconds or 0)
         self.events = os.environ["PODNET_FAULT_EVENTS"]
 
     def boundary(self, text: str) -> None:
         self.count += 1
         with open(self.events, "a", encoding="utf-8") as stream:
             stream.write(text + "\n")
+        if self.word and self.word in text:
+            self.at, self.word = self.count, ""
         if self.count != self.at:
             return
-        if self.after:
+        if os.environ.get("PODNET_FAULT_DO"):
+            subprocess.run(["sh", "-c", os.environ["PODNET_FAULT_DO"]], check=True)
+        elif self.after:
             threading.Timer(self.after, self.die).start()
         else:
             self.die()
