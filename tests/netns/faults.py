@@ -126,6 +126,14 @@ class FaultFleet(Fleet):
         """Of the last run that could be killed."""
         return self.events.read_text(encoding="utf-8").splitlines() if self.events.exists() else []
 
+    def reaches(self, node: str) -> bool:
+        """Whether a new connection to a node comes about."""
+        options = ["-o", "ControlPath=none", "-o", "ConnectTimeout=2"]
+        command = ["ssh", "-F", str(self.ssh_config), *options, node, "true"]
+        return not subprocess.run(
+            command, stdin=subprocess.DEVNULL, capture_output=True, check=False
+        ).returncode
+
     def everywhere(self, command: str, nodes: Iterable[str] = ()) -> dict[str, str]:
         """The output of a shell text on every node, all at once."""
         names = list(nodes) or self.nodes

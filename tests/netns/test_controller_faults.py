@@ -188,15 +188,15 @@ def all_of_site(campaign: Campaign, seen: list[str]) -> list[Shot]:
 
 
 def phases_of_site(campaign: Campaign, seen: list[str]) -> list[Shot]:
-    return [*result_shots("site", seen), *campaign.random_shots("site", seen, 10)]
+    return [*result_shots("site", seen), *campaign.random_shots("site", seen, 6)]
 
 
 def all_of_converge(campaign: Campaign, seen: list[str]) -> list[Shot]:
-    return [*task_shots("converge", seen), *campaign.random_shots("converge", seen, 16)]
+    return [*task_shots("converge", seen), *campaign.random_shots("converge", seen, 8)]
 
 
 def phases_of_converge(campaign: Campaign, seen: list[str]) -> list[Shot]:
-    return [*result_shots("converge", seen), *campaign.random_shots("converge", seen, 24)]
+    return [*result_shots("converge", seen), *campaign.random_shots("converge", seen, 12)]
 
 
 # Pairs that the change does not concern, and the kills of the lab.
