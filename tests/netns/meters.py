@@ -30,6 +30,7 @@ class Pair:
     gap: int  # longest time without an answer, milliseconds
     flow: str  # intact, altered or broken
     carried: int  # bytes of the TCP connection
+    took: int  # how long the meter sent, milliseconds
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,11 @@ class Reading:
     @property
     def gap(self) -> int:
         return max(pair.gap for pair in self.pairs)
+
+    @property
+    def rate(self) -> int:
+        """Packets per second that the slowest pair really sent."""
+        return min(pair.sent * 1000 // max(pair.took, 1) for pair in self.pairs)
 
     @property
     def carried(self) -> int:
@@ -91,8 +97,16 @@ class Meters:
                 self._start(one, here["netns"], "meter.py", f"{address} {RATE}"),
                 self._start(one, here["netns"], "flow.py", f"send {address} {port}"),
             )
-        time.sleep(2)
+        for name, (meter, _flow) in self.running.items():
+            self._wait(name, meter)
         return self
+
+    @staticmethod
+    def _wait(name: str, meter: subprocess.Popen[str]) -> None:
+        """Until the first answer: a change that begins earlier would be measured in part only."""
+        assert meter.stdout
+        if meter.stdout.readline() != "ready\n":
+            raise AssertionError(f"{name}: {meter.communicate(timeout=60)}")
 
     def _start(self, node: str, netns: str, program: str, arguments: str) -> subprocess.Popen[str]:
         command = f"exec nsenter --net={netns} python3 - {arguments}"
@@ -124,9 +138,9 @@ class Meters:
     @staticmethod
     def _read(name: str, meter: subprocess.Popen[str], flow: subprocess.Popen[str]) -> Pair:
         said = meter.communicate(timeout=60), flow.communicate(timeout=60)
-        found = re.search(r"meter (\d+) (\d+) (\d+)", said[0][0])
+        found = re.search(r"meter (\d+) (\d+) (\d+) (\d+)", said[0][0])
         stream = re.search(r"flow (\d+) (\w+)", said[1][0])
         if not found or not stream:
             raise AssertionError(f"{name}: {said}")
-        sent, lost, gap = (int(text) for text in found.groups())
-        return Pair(name, sent, lost, gap, stream[2], int(stream[1]))
+        sent, lost, gap, took = (int(text) for text in found.groups())
+        return Pair(name, sent, lost, gap, stream[2], int(stream[1]), took)

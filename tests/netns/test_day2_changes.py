@@ -211,10 +211,12 @@ def table() -> Iterator[None]:
 
 
 def write_table() -> None:
-    head = "| Change | Pairs | Packets | Lost | Longest gap (ms) | TCP bytes | Commands |"
-    rows = [head, "|---|---|---|---|---|---|---|"]
+    head = (
+        "| Change | Pairs | Packets | Per second | Lost | Longest gap (ms) | TCP bytes | Commands |"
+    )
+    rows = [head, f"{'|---' * 8}|"]
     for name, (reading, run) in TABLE.items():
-        cells = (name, len(reading.pairs), reading.sent, reading.lost, reading.gap)
+        cells = (name, len(reading.pairs), reading.sent, reading.rate, reading.lost, reading.gap)
         rows.append(f"| {' | '.join(map(str, (*cells, reading.carried, run)))} |")
     path = REPO / "docs" / "day2.md"
     before, _begin, rest = path.read_text(encoding="utf-8").partition("<!-- table -->\n")
