@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-.PHONY: help setup setup-demo demo test unit golden golden-update netns day2-table lint docs build clean
+.PHONY: help setup setup-demo demo test unit golden golden-update netns mutants day2-table faults-table lint docs build clean
 SHELL := /bin/sh
 BIN := .venv/bin
 # Labs are namespaces, which need root.
@@ -36,8 +36,14 @@ netns: setup ## Real kernel, real SSH, real CNI plugins in namespaces; root
 	$(SUDO) $(PYTEST) -q -n 2 --dist loadfile tests/netns --deselect $(FAULTS)
 	$(SUDO) $(PYTEST) -q $(FAULTS)
 
+mutants: setup ## Break each promise on purpose in a copy, and see its test fail; root
+	$(SUDO) $(BIN)/python tools/mutants
+
 day2-table: setup ## Every change of a live fleet under the loss meter, into docs/day2.md; root
 	$(SUDO) PODNET_WRITE_DOCS=1 $(PYTEST) -q tests/netns/test_day2_changes.py
+
+faults-table: setup ## The catalogue of faults, into docs/verification.md; root
+	$(SUDO) PODNET_WRITE_DOCS=1 $(PYTEST) -q tests/netns/test_faults_catalogue.py
 
 docs: setup ## Write the tables that come from the schema
 	$(BIN)/python tools/datamodel.py

@@ -34,7 +34,9 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types
         try:
             saved = workspace.load("observed/results.json", REMEDY)
             previous = _maybe(workspace, "observed/results.previous.json")
-            data = report_data(saved, str(args["title"]), GENERATOR, previous)
+            named = _maybe(workspace, "observed/causes.json") or {}
+            causes = named.get("causes", ()) if named.get("began") == saved["began"] else ()
+            data = report_data(saved, str(args["title"]), GENERATOR, previous, causes)
         except WorkspaceError as error:
             if self._task.check_mode:  # nothing was verified, so there is nothing to write
                 return {**result, "skipped": True, "changed": False, "msg": str(error)}

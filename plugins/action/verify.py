@@ -12,8 +12,9 @@ from typing import Any
 from ansible.errors import AnsibleError
 from ansible.plugins.action import ActionBase
 
+from ..plugin_utils.causes.walk import needed
 from ..plugin_utils.verdicts import summary as lines_of
-from ..plugin_utils.verdicts.checks import Run, Scene, targets_of
+from ..plugin_utils.verdicts.checks import POD_A, Run, Scene, targets_of
 from ..plugin_utils.verdicts.judge import judge
 from ..plugin_utils.verdicts.observations import read_probes, read_start
 from ..plugin_utils.verdicts.problems import problems_of
@@ -151,9 +152,11 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types
         }
         if verdict == "pass":
             return {**done, "podnet_lines": ["", *done["stdout_lines"], ""]}
+        look = {"nodes": sorted(needed(results)), "pods": _talked_to(scene)}
+        self._workspace.save("observed/look.json", look)
         matrix = lines_of.matrix_lines(names, of, lines_of.MESSAGE)
-        text = "\n".join([*matrix, "", *lines_of.problem_lines(problems)])
-        return {**done, "failed": True, "msg": text}
+        # The run fails with the causes, after the nodes concerned were looked at.
+        return {**done, "podnet_lines": ["", *matrix, "", *lines_of.problem_lines(problems), ""]}
 
     # --- the node -----------------------------------------------------------------------------
 
@@ -163,7 +166,8 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types
         fabric = self._workspace.fabric()
         given = {
             "node": self._name,
-            "conflist": f"{fabric.cni.conf_dir}/{fabric.cni.file}",
+            # The one that a container runtime takes, whatever stands before podnet's.
+            "conf_dir": fabric.cni.conf_dir,
             "bin_dirs": [fabric.cni.bin_dir],
             "port": self._run()["port"],
             **arguments,
@@ -208,7 +212,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types
 
     def _forget(self) -> None:
         observed = self._workspace.state / "observed"
-        for stage in ("start", "probe"):
+        for stage in ("start", "probe", "look"):
             for path in sorted((observed / stage).glob("*.json")):
                 path.unlink()
         last, run = observed / "results.json", observed / "run.json"
@@ -241,6 +245,11 @@ def _addresses(scene: Scene, name: str) -> dict[str, dict[str, str]]:
     """Probe pod → family → address, of a node; empty when nothing was started there."""
     pods = getattr(scene.start(name), "pods", {})
     return {pod.name: dict(pod.addresses) for pod in pods.values()}
+
+
+def _talked_to(scene: Scene) -> dict[str, dict[str, str]]:
+    """Node → family → address of the probe pod that other nodes talk to."""
+    return {n.name: _addresses(scene, n.name).get(POD_A, {}) for n in scene.nodes}
 
 
 def _reason(answer: Mapping[str, Any]) -> str:

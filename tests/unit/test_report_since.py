@@ -6,8 +6,12 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from ansible_collections.podnet.fabric.plugins.action.report import TEMPLATES
 from ansible_collections.podnet.fabric.plugins.plugin_utils.report.data import report_data
+from ansible_collections.podnet.fabric.plugins.plugin_utils.report.html import report_html
+from ansible_collections.podnet.fabric.plugins.plugin_utils.report.junit import junit_xml
 from ansible_collections.podnet.fabric.plugins.plugin_utils.report.prom import prom_text
+from ansible_collections.podnet.fabric.plugins.plugin_utils.workspace import role_file
 from observed import Observed, fabric_of, healthy
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -44,6 +48,24 @@ def test_what_only_one_of_two_has_is_counted() -> None:
     found = data(larger, WELL)["since"]
     assert found["new"] == len(data(larger)["results"]) - len(data(WELL)["results"])
     assert found["gone"] == 0 and data(WELL, larger)["since"]["gone"] == found["new"]
+
+
+def test_causes_are_in_every_form() -> None:
+    failed = [r["id"] for r in data(CUT)["results"] if r["status"] == "failure"]
+    cause = {
+        "node": "node-01",
+        "kind": "route",
+        "object": "10.64.3.0/24 <b>",
+        "expected": "there",
+        "found": "missing",
+        "repair": "ip route add",
+        "results": failed,
+    }
+    report = report_data(saved(CUT), "Pod network", "podnet.fabric", None, [cause])
+    assert report["causes"] == [cause]
+    assert "cause on node-01: route 10.64.3.0/24" in junit_xml(report)
+    page = report_html(report, {name: role_file("report", "templates", name) for name in TEMPLATES})
+    assert "node-01: route 10.64.3.0/24 &lt;b&gt;" in page and "<dd>ip route add</dd>" in page
 
 
 def samples(text: str) -> dict[tuple[str, ...], float]:

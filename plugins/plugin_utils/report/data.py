@@ -31,9 +31,10 @@ def report_data(
     title: str,
     generator: str,
     previous: Mapping[str, Any] | None = None,
+    causes: Sequence[Mapping[str, Any]] = (),
 ) -> dict[str, Any]:
     """``saved``: the results file of the action `verify`, ``previous``: that of the verification
-    before it. The shape is docs/report-schema.md.
+    before it, ``causes``: what the action `cause` named. The shape is docs/report-schema.md.
 
     Raises:
         KeyError, TypeError, ValueError: not such a file.
@@ -55,6 +56,7 @@ def report_data(
         "fabric": _fabric(fabric),
         "nodes": _nodes(fabric, saved["pods"], asked, results),
         "paths": _paths(fabric, results),
+        "causes": [dict(cause) for cause in causes],
         "since": since(previous, saved["results"]),
         "problems": [problem.to_dict() for problem in problems_of(fabric, asked, results)],
         "results": [result.to_dict() for result in results],

@@ -22,6 +22,7 @@ def junit_xml(data: Mapping[str, Any]) -> str:
     for result in data["results"]:
         groups.setdefault((result["promise"], result["kind"]), []).append(result)
     texts = {promise["number"]: promise["text"] for promise in data["promises"]}
+    causes = {id: cause for cause in data["causes"] for id in cause["results"]}
     root = ET.Element("testsuites", {"name": _clean(data["title"]), **_counts(data["results"])})
     for (promise, kind), results in sorted(groups.items()):
         name = f"promise {promise}: {texts[promise]} ({kind})"
@@ -32,7 +33,7 @@ def junit_xml(data: Mapping[str, Any]) -> str:
             {"name": name, **_counts(results), "timestamp": data["began"][:19]},
         )
         for result in results:
-            _case(suite, result)
+            _case(suite, result, causes.get(result["id"]))
     ET.indent(root, " ")
     return ET.tostring(root, encoding="unicode", xml_declaration=True) + "\n"
 
@@ -49,7 +50,7 @@ def _counts(results: Sequence[Mapping[str, Any]]) -> dict[str, str]:
     }
 
 
-def _case(suite: ET.Element, result: Mapping[str, Any]) -> None:
+def _case(suite: ET.Element, result: Mapping[str, Any], cause: Mapping[str, Any] | None) -> None:
     family = f"{result['family']} " if result["family"] else ""
     inner = result["source"] == result["target"]
     way = result["source"] if inner else f"{result['source']} -> {result['target']}"
@@ -71,7 +72,10 @@ def _case(suite: ET.Element, result: Mapping[str, Any]) -> None:
     child = ET.SubElement(case, status, {"message": _clean(result["found"])})
     if status != "skipped":
         child.set("type", f"podnet.{result['kind']}")
-        lines = (f"{name}: {result[name]}" for name in ("expected", "found", "remedy"))
+        lines = [f"{name}: {result[name]}" for name in ("expected", "found", "remedy")]
+        if cause:
+            lines += [f"cause on {cause['node']}: {cause['kind']} {cause['object']}"]
+            lines += [f"  {name}: {cause[name]}" for name in ("expected", "found", "repair")]
         child.text = _clean("\n".join(lines))
 
 

@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Action `podnet.fabric.cause`: look at the nodes of failed pairs, and name what is wrong."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ansible.errors import AnsibleError
+from ansible.plugins.action import ActionBase
+
+from ..plugin_utils.causes import landscape, look
+from ..plugin_utils.causes.lines import cause_lines
+from ..plugin_utils.causes.suspects import Scene
+from ..plugin_utils.causes.walk import causes
+from ..plugin_utils.kernel.state import UnreadableError
+from ..plugin_utils.verdicts.observations import read_start
+from ..plugin_utils.verdicts.results import Result
+from ..plugin_utils.workspace import Workspace, WorkspaceError
+
+SPEC = {
+    "stage": {"type": "str", "required": True, "choices": ["look", "name"]},
+    "output_dir": {"type": "path"},
+}
+JUDGE_FIRST = "run the stage judge of verify first"
+
+
+class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types
+    """Needs a POSIX shell on the node; changes nothing there."""
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> Any:
+        result = super().run(tmp, task_vars)
+        _validation, args = self.validate_argument_spec(SPEC)
+        variables = task_vars or {}
+        workspace = Workspace(args["output_dir"])
+        name = str(variables["inventory_hostname"])
+        try:
+            if args["stage"] == "look":
+                return {**result, "changed": False, **self._look(workspace, name)}
+            hosts = [str(host) for host in variables["ansible_play_hosts_all"]]
+            return {**result, "changed": False, **_name(workspace, hosts)}
+        except WorkspaceError as error:
+            return {**result, "failed": True, "msg": str(error)}
+
+    def _look(self, workspace: Workspace, name: str) -> dict[str, Any]:
+        """A node without a part in any failed pair is not asked."""
+        task = workspace.load("observed/look.json", JUDGE_FIRST)
+        if name not in task["nodes"]:
+            return {"skipped": True, "msg": "no pair with this node failed"}
+        others = [a for node, pod in task["pods"].items() if node != name for a in pod.values()]
+        text = look.script(workspace.fabric(), name, task["pods"].get(name, {}), others)
+        try:
+            answer = self._low_level_execute_command("sh -s", in_data=text.encode(), sudoable=True)
+        except AnsibleError as error:
+            # That it does not answer is what there is to see; the others are looked at.
+            return {"skipped": True, "msg": f"it does not answer: {error}"}
+        workspace.save(f"observed/look/{name}.json", {"answer": answer["stdout"]})
+        return {}
+
+
+def _name(workspace: Workspace, hosts: list[str]) -> dict[str, Any]:
+    """Runs once, and always fails: it is there because verification has failed."""
+    saved = workspace.load("observed/results.json", JUDGE_FIRST)
+    fabric = workspace.fabric()
+    looks, started, checksums, blind = {}, {}, {}, []
+    for host in hosts:
+        start = _maybe(workspace, f"observed/start/{host}.json")
+        started[host] = read_start(start)
+        counters = (start or {}).get("observation", {}).get("counters", {})
+        if "udp_checksums" in counters:
+            checksums[host] = int(counters["udp_checksums"])
+        answer = _maybe(workspace, f"observed/look/{host}.json")
+        if answer is None:
+            continue
+        try:
+            looks[host] = landscape.read(fabric, host, answer["answer"])
+        except UnreadableError as error:
+            blind.append(f"{host} could not be looked at: {error}")
+    results = [Result.from_dict(item) for item in saved["results"]]
+    scene = Scene(fabric, looks, started, int(saved["run"]["port"]), checksums)
+    found = causes(scene, results)
+    data = [{**cause.to_dict(), "results": list(ids)} for cause, ids in found]
+    workspace.save("observed/causes.json", {"began": saved["began"], "causes": data})
+    lines = [*cause_lines(found), *blind] or ["what failed stands above; no pair of nodes did"]
+    return {"failed": True, "causes": data, "msg": "\n".join(lines)}
+
+
+def _maybe(workspace: Workspace, file: str) -> dict[str, Any] | None:
+    """None when the node was gone before that stage."""
+    if not (workspace.state / file).is_file():
+        return None
+    saved: dict[str, Any] = workspace.load(file, JUDGE_FIRST)
+    return saved

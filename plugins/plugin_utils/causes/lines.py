@@ -1,0 +1,34 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Causes as a person reads them in a terminal. Pure."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Sequence
+
+from ..verdicts.summary import MESSAGE, SHOWN
+from .suspects import Cause
+
+
+def cause_lines(causes: Sequence[tuple[Cause, tuple[str, ...]]]) -> list[str]:
+    """The first causes, each once with what it explains and what repairs it."""
+    lines: list[str] = []
+    for cause, ids in causes[:SHOWN]:
+        pairs = sorted({tuple(sorted(id.split("/", 3)[2:4])) for id in ids})
+        names = ", ".join(f"{one} ↔ {two}" for one, two in pairs[:3])
+        more = f" and {len(pairs) - 3} more" if len(pairs) > 3 else ""
+        head = f"CAUSE {cause.node}: {cause.kind} {cause.object} ({names}{more})"
+        lines += textwrap.wrap(head, MESSAGE, subsequent_indent=" " * 6)
+        for name in ("expected", "found", "repair"):
+            text = f"{name}: {getattr(cause, name)}"
+            lines += textwrap.wrap(
+                text,
+                MESSAGE,
+                initial_indent=" " * 6,
+                subsequent_indent=" " * 8,
+                break_long_words=False,
+                break_on_hyphens=False,
+            )
+    if len(causes) > SHOWN:
+        lines.append(f"… and {len(causes) - SHOWN} more; the report has them all")
+    return lines

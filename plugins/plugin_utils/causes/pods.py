@@ -1,0 +1,110 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Why a node has no probe pods, or none as they should be. Pure."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterator
+
+from .. import node as node_room
+from ..intent.model import family_of
+from ..verdicts.checks import POD_A
+from ..verdicts.observations import Missing
+from .landscape import Look
+from .suspects import Cause, Scene, Trip
+
+_CURRENT = "/etc/podnet/current/"
+
+
+def ready(scene: Scene, node: str) -> Cause | None:
+    """What keeps the pods of a node from being what the plan says; None when nothing does."""
+    start = scene.started.get(node, Missing("the node gave no answer"))
+    look = scene.looks.get(node)
+    if look is None:
+        reason = (
+            start.reason if isinstance(start, Missing) else "it gave no answer after the probes"
+        )
+        text = f"bring {node} back, or make it reachable for Ansible, and verify again"
+        return Cause(node, "node", node, "an answer", reason, text)
+    for cause in (*_plugins(scene, node, look), *_conflist(scene, node, look)):
+        return cause
+    errors = [start.reason] if isinstance(start, Missing) else list(start.errors)
+    if not errors:
+        return None
+    for cause in _range(scene, node, look):
+        return cause
+    text = f"see what the plugins say on {node}, and verify again"
+    return Cause(node, "pods", POD_A, "probe pods that start", errors[0], text)
+
+
+def _plugins(scene: Scene, node: str, look: Look) -> Iterator[Cause]:
+    cni = scene.fabric.cni
+    for name, versions in sorted(look.state.plugins.items()):
+        if not versions:
+            repair = f"install the plugin {name} in {cni.bin_dir}"
+            yield Cause(node, "plugin", name, f"in {cni.bin_dir}", "missing", repair)
+        elif versions != ("known",) and cni.version not in versions:
+            repair = f"install a version of {name} that speaks CNI {cni.version}"
+            yield Cause(node, "plugin", name, cni.version, ", ".join(versions), repair)
+
+
+def _conflist(scene: Scene, node: str, look: Look) -> Iterator[Cause]:
+    """The file that a container runtime takes is the lexically first one."""
+    path = node_room.conflist_path(scene.fabric)
+    folder, _slash, name = path.rpartition("/")
+    kept, found = look.state.files.get(_CURRENT + name), look.state.files.get(path)
+    earlier = [
+        n for n in look.conf_files if n < name and n.endswith((".conflist", ".conf", ".json"))
+    ]
+    if earlier:
+        repair = f"rm {folder}/{earlier[0]}, or give podnet_cni_file an earlier name"
+        yield Cause(node, "conflist", earlier[0], f"{name} comes first", earlier[0], repair)
+    elif kept is not None and kept != found:
+        repair = f"cp {_CURRENT}{name} {path}"
+        text = "somebody changed it" if found else "missing"
+        yield Cause(node, "conflist", name, "as podnet wrote it", text, repair)
+
+
+def _range(scene: Scene, node: str, look: Look) -> Iterator[Cause]:
+    """host-local gives every host address of a range but the gateway's."""
+    for cidr in scene.fabric.by_name[node].pod_cidrs:
+        network = ipaddress.ip_network(cidr)
+        given = sum(_in(address, cidr) for address in look.reserved)
+        usable = network.num_addresses - 3
+        if given >= usable:
+            repair = "remove pods, or reservations of pods that are gone, in /var/lib/cni/networks"
+            texts = ("a free address", f"{given} of {usable} are given away")
+            yield Cause(node, "range", cidr, *texts, repair)
+
+
+def _in(address: str, cidr: str) -> bool:
+    try:
+        return ipaddress.ip_address(address) in ipaddress.ip_network(cidr)
+    except ValueError:
+        return False
+
+
+def attached(trip: Trip, node: str) -> Iterator[Cause]:
+    """The probe pod's veth on the bridge, and who answers for its address."""
+    look, bridge = trip.scene.looks[node], trip.scene.fabric.bridge
+    ports = {item.index: item for item in look.interfaces.values()}
+    veth = ports.get(look.veth)
+    if veth is not None and not trip.only_large:
+        if veth.master != bridge:
+            repair = f"ip link set dev {veth.name} master {bridge}"
+            found = f"port of {veth.master}" if veth.master else "port of no bridge"
+            yield Cause(
+                node, "veth", f"{veth.name} of {bridge}", f"port of {bridge}", found, repair
+            )
+        elif not veth.up:
+            repair = f"ip link set dev {veth.name} up"
+            yield Cause(node, "veth", f"{veth.name} of {bridge}", "up", "down", repair)
+    start, address = trip.scene.started.get(node), trip.scene.address(node, trip.family)
+    if start is None or isinstance(start, Missing) or POD_A not in start.pods:
+        return
+    mac, found = start.pods[POD_A].mac, look.neighbours.get(address, "")
+    if found and found != mac and not trip.only_large:
+        repair = f"find {found} (`bridge fdb show br {bridge}`) and take {address} from it"
+        six = "neighbour discovery" if family_of(address) == "ipv6" else "ARP"
+        text = f"{mac} answers {six}"
+        yield Cause(node, "duplicate address", address, text, f"{found} does", repair)
