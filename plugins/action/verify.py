@@ -14,10 +14,11 @@ from ansible.plugins.action import ActionBase
 
 from ..plugin_utils.causes.walk import needed
 from ..plugin_utils.verdicts import summary as lines_of
-from ..plugin_utils.verdicts.checks import POD_A, Run, Scene, targets_of
+from ..plugin_utils.verdicts.checks import targets_of
 from ..plugin_utils.verdicts.judge import judge
 from ..plugin_utils.verdicts.observations import read_probes, read_start
 from ..plugin_utils.verdicts.problems import problems_of
+from ..plugin_utils.verdicts.scene import POD_A, Run, Scene
 from ..plugin_utils.workspace import Workspace, WorkspaceError, write
 
 SPEC = {
@@ -38,6 +39,7 @@ SPEC = {
         },
     },
     "only": {"type": "list", "elements": "str", "default": []},
+    "peers": {"type": "int", "default": 64},
     "attempts": {"type": "int", "default": 3},
     "timeout_ms": {"type": "int", "default": 1000},
 }
@@ -84,12 +86,14 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types
                 text = f"podnet_verify_outside: expected addresses, found {item['address']!r}"
                 return {"failed": True, "msg": f"{text}; write each as {{address: …, port: …}}"}
             outside.append({"address": address, "port": int(item["port"])})
+        turn = self._turn(bool(args["only"]))
         self._forget()
         run = {
             "asked": [host for host in hosts if host in known],
             "port": int(args["port"]),
             "outside": outside,
             "only": [str(name) for name in args["only"]],
+            "sample": {"most": int(args["peers"]), "turn": turn},
             "attempts": int(args["attempts"]),
             "timeout_ms": int(args["timeout_ms"]),
             "began": _now(),
@@ -189,6 +193,12 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types
         return {"warnings": [f"{self._name} could not be looked at: {reason}"]}
 
     # --- the saved observations -----------------------------------------------------------------
+
+    def _turn(self, partial: bool) -> int:
+        """Of the sample: it goes on from one whole verification to the next, however they end."""
+        if not (self._workspace.state / RUN).is_file():
+            return 0
+        return int(self._run().get("sample", {}).get("turn", -1)) + (not partial)
 
     def _run(self) -> dict[str, Any]:
         run: dict[str, Any] = self._workspace.load(RUN, BEGIN_FIRST)

@@ -52,6 +52,10 @@ options:
         description: TCP port.
         type: int
         required: true
+  peers:
+    description: Peers that each node probes; 0 for all of them. Stage V(begin) only.
+    type: int
+    default: 64
   attempts:
     description: How often a probe is sent before it counts as lost. Stage V(begin) only.
     type: int

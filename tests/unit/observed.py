@@ -16,10 +16,6 @@ from ansible_collections.podnet.fabric.plugins.plugin_utils.intent.model import 
 )
 from ansible_collections.podnet.fabric.plugins.plugin_utils.plan import compile_fleet, pod_mtu
 from ansible_collections.podnet.fabric.plugins.plugin_utils.verdicts.checks import (
-    POD_A,
-    POD_B,
-    Run,
-    Scene,
     leaves_masqueraded,
     targets_of,
 )
@@ -29,6 +25,12 @@ from ansible_collections.podnet.fabric.plugins.plugin_utils.verdicts.observation
     read_start,
 )
 from ansible_collections.podnet.fabric.plugins.plugin_utils.verdicts.results import Result
+from ansible_collections.podnet.fabric.plugins.plugin_utils.verdicts.scene import (
+    POD_A,
+    POD_B,
+    Run,
+    Scene,
+)
 from ansible_collections.podnet.fabric.plugins.plugin_utils.verdicts.summary import summary
 
 CLUSTER: dict[Family, str] = {"ipv4": "10.64.0.0/16", "ipv6": "fd00:64::/48"}

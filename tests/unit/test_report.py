@@ -27,8 +27,8 @@ from ansible_collections.podnet.fabric.plugins.plugin_utils.report.topology impo
     Topology,
     draw,
 )
-from ansible_collections.podnet.fabric.plugins.plugin_utils.verdicts.checks import Run
 from ansible_collections.podnet.fabric.plugins.plugin_utils.verdicts.results import Result
+from ansible_collections.podnet.fabric.plugins.plugin_utils.verdicts.scene import Run
 from ansible_collections.podnet.fabric.plugins.plugin_utils.workspace import role_file
 from observed import Observed, fabric_of, healthy
 

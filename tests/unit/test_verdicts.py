@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 from ansible_collections.podnet.fabric.plugins.plugin_utils.plan import pod_mtu
 from ansible_collections.podnet.fabric.plugins.plugin_utils.verdicts.checks import (
-    Run,
     targets_of,
 )
 from ansible_collections.podnet.fabric.plugins.plugin_utils.verdicts.observations import (
@@ -18,6 +17,7 @@ from ansible_collections.podnet.fabric.plugins.plugin_utils.verdicts.observation
     read_start,
 )
 from ansible_collections.podnet.fabric.plugins.plugin_utils.verdicts.results import Result
+from ansible_collections.podnet.fabric.plugins.plugin_utils.verdicts.scene import Run
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from observed import OUTSIDE, Observed, fabric_of, healthy

@@ -18,6 +18,7 @@ NAMES = [node.name for node in FABRIC.nodes]
 HEALTHY = healthy(FABRIC)
 ARGUMENTS = {
     "port": 7717,
+    "peers": 0,
     "attempts": 3,
     "timeout_ms": 1000,
     "outside": [{"address": address, "port": port} for address, port in OUTSIDE],

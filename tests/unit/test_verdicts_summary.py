@@ -4,8 +4,8 @@
 from __future__ import annotations
 
 import pytest
-from ansible_collections.podnet.fabric.plugins.plugin_utils.verdicts.checks import Run
 from ansible_collections.podnet.fabric.plugins.plugin_utils.verdicts.problems import problems_of
+from ansible_collections.podnet.fabric.plugins.plugin_utils.verdicts.scene import Run
 from ansible_collections.podnet.fabric.plugins.plugin_utils.verdicts.summary import (
     WIDTH,
     cells,

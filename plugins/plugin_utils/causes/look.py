@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 from .. import node as node_room
 from ..intent.model import Fabric, family_of
 from ..plan import plan_node
-from ..verdicts.checks import POD_A
+from ..verdicts.scene import POD_A
 
 _HEAD = r"""LC_ALL=C; export LC_ALL; PATH=$PATH:/usr/sbin:/sbin; export PATH
 l() { printf '\n@@look %s\n' "$1"; }

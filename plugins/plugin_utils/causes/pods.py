@@ -8,8 +8,8 @@ from collections.abc import Iterator
 
 from .. import node as node_room
 from ..intent.model import family_of
-from ..verdicts.checks import POD_A
 from ..verdicts.observations import Missing
+from ..verdicts.scene import POD_A
 from .landscape import Look
 from .suspects import Cause, Scene, Trip
 

@@ -10,8 +10,8 @@ from typing import Any
 
 from ..intent.model import Fabric, Family
 from ..plan import NodePlan, plan_node
-from ..verdicts.checks import POD_A
 from ..verdicts.observations import Missing, Start
+from ..verdicts.scene import POD_A
 from .landscape import Look
 from .rules import Ruleset
 

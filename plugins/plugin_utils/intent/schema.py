@@ -244,6 +244,7 @@ TOOL_KEYS: tuple[str, ...] = (
     "podnet_verify_attempts",
     "podnet_verify_only",
     "podnet_verify_outside",
+    "podnet_verify_peers",
     "podnet_verify_port",
     "podnet_verify_timeout_ms",
     "podnet_report_title",

@@ -10,12 +10,11 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 from ..intent.model import Fabric, Family, Node, family_of
-from ..plan import backend_of, pod_mtu
-from .observations import Missing, Start
+from ..plan import backend_of
+from .observations import Missing
 from .remedies import (
     remedy_between,
     remedy_bridge,
@@ -23,12 +22,7 @@ from .remedies import (
     remedy_outside,
     remedy_source,
 )
-
-POD_A, POD_B = "podnet-verify-a", "podnet-verify-b"
-POD_LETTERS = {"a": POD_A, "b": POD_B}
-
-# What holds between two batches of a change as well as before and after it.
-IN_BETWEEN = ("icmp", "tcp", "udp", "source", "node_to_pod")
+from .scene import POD_A, POD_B, Scene
 
 # The sentences of DESIGN that verification proves, by number; a report groups by them.
 PROMISES: Mapping[int, str] = {
@@ -92,75 +86,6 @@ class Check:
     skipped: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Run:
-    """What one verification was asked to look at.
-
-    Attributes:
-        outside: (address, port).
-        only: in the middle of a change, the nodes that have switched: what is asked is whether
-            their pods reach all others and are reached, and nothing that is still to come.
-    """
-
-    asked: tuple[str, ...]
-    port: int = 7717
-    outside: tuple[tuple[str, int], ...] = ()
-    only: tuple[str, ...] = ()
-
-    @staticmethod
-    def from_dict(data: Mapping[str, Any]) -> Run:
-        outside = tuple((str(item["address"]), int(item["port"])) for item in data["outside"])
-        asked, only = (tuple(map(str, data.get(key, ()))) for key in ("asked", "only"))
-        return Run(asked, int(data["port"]), outside, only)
-
-    def wants(self, check: Check) -> bool:
-        switched = {check.source, check.target} & set(self.only)
-        return not self.only or (check.kind in IN_BETWEEN and bool(switched))
-
-
-@dataclass(frozen=True)
-class Scene:
-    """The fleet as this verification sees it: intent and the probe pods of every node."""
-
-    fabric: Fabric
-    run: Run
-    started: Mapping[str, Start]
-
-    @cached_property
-    def nodes(self) -> tuple[Node, ...]:
-        """The nodes that were asked for, sorted by name."""
-        asked = frozenset(self.run.asked)
-        return tuple(node for node in self.fabric.nodes if node.name in asked)
-
-    @cached_property
-    def mtu(self) -> int:
-        return pod_mtu(self.fabric)
-
-    @cached_property
-    def owners(self) -> Mapping[Family, Mapping[str, tuple[str, ...]]]:
-        """Family → address → every observed pod that has it, as "pod on node"."""
-        found: dict[Family, dict[str, tuple[str, ...]]] = {f: {} for f in self.fabric.families}
-        for node, start in sorted(self.started.items()):
-            for pod in () if isinstance(start, Missing) else start.pods.values():
-                for family, address in pod.addresses.items():
-                    of = found.setdefault(family, {})
-                    of[address] = (*of.get(address, ()), f"{pod.name} on {node}")
-        return found
-
-    def start(self, node: str) -> Start:
-        return self.started.get(node, Missing("the node gave no answer"))
-
-    def address(self, node: str, pod: str, family: Family) -> str | Missing:
-        """Address of a probe pod, or why none is known."""
-        start = self.start(node)
-        if isinstance(start, Missing):
-            return Missing(f"no probe pod on {node}: {start.reason}")
-        if pod not in start.pods:
-            return Missing(f"no probe pod on {node}: {'; '.join(start.errors) or 'not started'}")
-        found = start.pods[pod].addresses.get(family)
-        return found or Missing(f"{pod} on {node} has no {family} address")
-
-
 def targets_of(scene: Scene, node: str) -> list[dict[str, Any]]:
     """What the module `reachability` shall probe on a node."""
     return [c.probe.target() for c in checks_of(scene, node) if c.probe and not c.blocked]
@@ -168,16 +93,17 @@ def targets_of(scene: Scene, node: str) -> list[dict[str, Any]]:
 
 def checks_of(scene: Scene, name: str) -> Iterator[Check]:
     """Every check whose packets leave from a node. O(nodes) per family."""
-    return filter(scene.run.wants, _checks(scene, name))
+    wants = scene.run.wants
+    return (c for c in _checks(scene, name) if wants(c.kind, c.source, c.target))
 
 
 def _checks(scene: Scene, name: str) -> Iterator[Check]:
-    node = scene.fabric.by_name[name]
+    node, peers = scene.fabric.by_name[name], scene.ring.peers(name)
     for family in scene.fabric.families:
         yield from _same_node(scene, node, family)
-        for peer in scene.nodes:
-            if peer is not node:
-                yield from _between(scene, node, peer, family)
+        yield from _with_nodes(scene, node, node, family)
+        for peer in peers:
+            yield from _between(scene, node, peer, family)
             yield from _with_nodes(scene, node, peer, family)
     yield from _outside(scene, node)
 

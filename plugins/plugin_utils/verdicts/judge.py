@@ -10,11 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from .checks import Check, Scene, checks_of
+from .checks import Check, checks_of
 from .local import judge_node
 from .observations import Answer, Answers, Missing
 from .remedies import remedy_error
 from .results import Result, Status
+from .scene import Scene
 
 NOT_SENT = Answer(ok=False, looked=False, error="the node reported no such probe")
 Verdict = tuple[Status, str]

@@ -8,10 +8,10 @@ from collections.abc import Iterator
 from functools import partial
 
 from ..intent.model import Family, Node
-from .checks import POD_A, POD_B, Scene
 from .observations import Identity, Missing, Pod, Start, Started
 from .remedies import remedy_error
 from .results import Result, Status
+from .scene import POD_A, POD_B, Scene
 
 PODS = (POD_A, POD_B)
 CONTAINERS = ("infra", "server", "sleeper")

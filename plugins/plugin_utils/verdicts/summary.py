@@ -7,10 +7,10 @@ import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from .checks import Scene
 from .observations import Answers, Missing
 from .problems import Problem
 from .results import OUTSIDE, STATUSES, WORST, Result, Status
+from .scene import Scene
 
 Cells = Mapping[tuple[str, str], Status]
 WORDS: Mapping[Status, str] = {"success": "ok", "failure": "FAIL", "error": "err", "skipped": "-"}
@@ -53,6 +53,10 @@ def summary(
         },
         "pairs": {"total": len(pairs), "verified": pairs.count("success"), **count(pairs)},
         "nodes": {"asked": len(names), "fleet": len(scene.fabric.nodes)},
+        "sample": {
+            "turn": scene.run.sample.turn % scene.run.sample.turns(len(names)) + 1,
+            "turns": scene.run.sample.turns(len(names)),
+        },
     }
 
 
@@ -83,6 +87,9 @@ def sentence(totals: Mapping[str, Any]) -> str:
     parts = [f"{pairs['verified']} of {pairs['total']} pairs verified"]
     if nodes["asked"] != nodes["fleet"]:
         parts.append(f"only {nodes['asked']} of {nodes['fleet']} nodes were asked for")
+    sample = totals.get("sample", {"turns": 1})
+    if sample["turns"] > 1:
+        parts.append(f"sample {sample['turn']} of {sample['turns']}")
     parts.append(f"{status['success']} checks passed")
     parts += [
         f"{status[name]} {word}"
