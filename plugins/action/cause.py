@@ -9,12 +9,13 @@ from ansible.errors import AnsibleError
 from ansible.plugins.action import ActionBase
 
 from ..plugin_utils.causes import landscape, look
-from ..plugin_utils.causes.lines import cause_lines
+from ..plugin_utils.causes.lines import cause_lines, model_lines
 from ..plugin_utils.causes.suspects import Scene
-from ..plugin_utils.causes.walk import causes
+from ..plugin_utils.causes.walk import causes, disagreements
 from ..plugin_utils.kernel.state import UnreadableError
 from ..plugin_utils.verdicts.observations import read_start
 from ..plugin_utils.verdicts.results import Result
+from ..plugin_utils.verdicts.summary import verdict
 from ..plugin_utils.workspace import Workspace, WorkspaceError
 
 SPEC = {
@@ -58,7 +59,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types
 
 
 def _name(workspace: Workspace, hosts: list[str]) -> dict[str, Any]:
-    """Runs once, and always fails: it is there because verification has failed."""
+    """Runs once; fails when verification has failed, after everybody concerned was looked at."""
     saved = workspace.load("observed/results.json", JUDGE_FIRST)
     fabric = workspace.fabric()
     looks, started, checksums, blind = {}, {}, {}, []
@@ -77,11 +78,15 @@ def _name(workspace: Workspace, hosts: list[str]) -> dict[str, Any]:
             blind.append(f"{host} could not be looked at: {error}")
     results = [Result.from_dict(item) for item in saved["results"]]
     scene = Scene(fabric, looks, started, int(saved["run"]["port"]), checksums)
+    model = disagreements(scene, results) if saved["run"].get("model") else []
+    notes = {"podnet_lines": ["", *model_lines(model), ""]} if model else {}
+    if verdict(saved["summary"]) == "pass":
+        return notes
     found = causes(scene, results)
     data = [{**cause.to_dict(), "results": list(ids)} for cause, ids in found]
     workspace.save("observed/causes.json", {"began": saved["began"], "causes": data})
     lines = [*cause_lines(found), *blind] or ["what failed stands above; no pair of nodes did"]
-    return {"failed": True, "causes": data, "msg": "\n".join(lines)}
+    return {**notes, "failed": True, "causes": data, "msg": "\n".join(lines)}
 
 
 def _maybe(workspace: Workspace, file: str) -> dict[str, Any] | None:

@@ -40,6 +40,7 @@ SPEC = {
     },
     "only": {"type": "list", "elements": "str", "default": []},
     "peers": {"type": "int", "default": 64},
+    "model": {"type": "bool", "default": False},
     "attempts": {"type": "int", "default": 3},
     "timeout_ms": {"type": "int", "default": 1000},
 }
@@ -94,6 +95,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types
             "outside": outside,
             "only": [str(name) for name in args["only"]],
             "sample": {"most": int(args["peers"]), "turn": turn},
+            "model": bool(args["model"]),
             "attempts": int(args["attempts"]),
             "timeout_ms": int(args["timeout_ms"]),
             "began": _now(),
@@ -154,10 +156,11 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types
             "stdout_lines": lines_of.matrix_lines(names, of),
             "podnet_summary": lines_of.sentence(totals),
         }
+        nodes = names if self._run()["model"] else sorted(needed(results))
+        look = {"nodes": nodes, "pods": _talked_to(scene)}
+        self._workspace.save("observed/look.json", look)
         if verdict == "pass":
             return {**done, "podnet_lines": ["", *done["stdout_lines"], ""]}
-        look = {"nodes": sorted(needed(results)), "pods": _talked_to(scene)}
-        self._workspace.save("observed/look.json", look)
         matrix = lines_of.matrix_lines(names, of, lines_of.MESSAGE)
         # The run fails with the causes, after the nodes concerned were looked at.
         return {**done, "podnet_lines": ["", *matrix, "", *lines_of.problem_lines(problems), ""]}

@@ -13,7 +13,8 @@ description:
   - Comes after a verification that failed, M(podnet.fabric.verify).
   - Stage V(look) reads a node that has a part in a failed pair, in one round trip.
   - Stage V(name) runs once, walks the way of each failed pair over what was read, and fails with
-    the first wrong object of each - node, object, expected, found, and what repairs it.
+    the first wrong object of each - node, object, expected, found, and what repairs it. Where
+    nothing failed and all nodes were looked at, it says what is wrong and was not felt.
   - Needs a POSIX shell on the node, and no Python.
 options:
   stage:

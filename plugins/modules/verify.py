@@ -56,6 +56,10 @@ options:
     description: Peers that each node probes; 0 for all of them. Stage V(begin) only.
     type: int
     default: 64
+  model:
+    description: Look at all nodes, even if nothing failed. Stage V(begin) only.
+    type: bool
+    default: false
   attempts:
     description: How often a probe is sent before it counts as lost. Stage V(begin) only.
     type: int

@@ -19,6 +19,7 @@ HEALTHY = healthy(FABRIC)
 ARGUMENTS = {
     "port": 7717,
     "peers": 0,
+    "model": False,
     "attempts": 3,
     "timeout_ms": 1000,
     "outside": [{"address": address, "port": port} for address, port in OUTSIDE],

@@ -10,6 +10,24 @@ from ..verdicts.summary import MESSAGE, SHOWN
 from .suspects import Cause
 
 
+def model_lines(
+    found: Sequence[tuple[tuple[str, str, str], Cause | None]],
+) -> list[str]:
+    """Where the walk over what nodes look like and real packets do not agree."""
+    lines: list[str] = []
+    for (one, two, family), cause in found:
+        text = f"{one} ↔ {two} {family}: "
+        if cause is None:
+            text += "packets are lost, and nothing that nodes show must lose them"
+        else:
+            text += (
+                f"packets pass, and {cause.kind} {cause.object} of {cause.node} is wrong "
+                f"(expected {cause.expected}, found {cause.found})"
+            )
+        lines += textwrap.wrap(text, MESSAGE, subsequent_indent=" " * 6)
+    return lines
+
+
 def cause_lines(causes: Sequence[tuple[Cause, tuple[str, ...]]]) -> list[str]:
     """The first causes, each once with what it explains and what repairs it."""
     lines: list[str] = []

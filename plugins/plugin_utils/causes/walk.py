@@ -56,6 +56,53 @@ def causes(scene: Scene, results: Iterable[Result]) -> Found:
     return [(cause, tuple(ids)) for cause, ids in ranked]
 
 
+def predict(scene: Scene) -> dict[tuple[str, str, str], Cause | None]:
+    """(node, node, family) → what must keep small packets between their pods from passing, by
+    what the nodes look like alone; None where nothing is certain to. Nodes in sorted order, and
+    a node with itself."""
+    kinds = frozenset({"icmp", "tcp", "udp"})
+    names = sorted(scene.looks)
+    return {
+        (one, two, family): _certain(scene, one, two, family, kinds)
+        for place, one in enumerate(names)
+        for two in names[place:]
+        for family in scene.fabric.families
+    }
+
+
+def _certain(
+    scene: Scene, one: str, two: str, family: Family, kinds: frozenset[str]
+) -> Cause | None:
+    for node in (one, two):
+        cause = pods.ready(scene, node)
+        if cause is not None:
+            return cause
+    backend = "bridge" if one == two else backend_of(scene.fabric, one, two, family)
+    for trip in _trips(scene, [(one, two), (two, one)], family, kinds, backend):
+        for cause, sure in way(trip):
+            if sure:
+                return cause
+    return None
+
+
+def disagreements(
+    scene: Scene, results: Iterable[Result]
+) -> list[tuple[tuple[str, str, str], Cause | None]]:
+    """Pairs of which what was predicted is not what packets did, with what was predicted."""
+    seen: dict[tuple[str, str, str], bool] = {}
+    for result in results:
+        if result.kind in ("icmp", "tcp", "udp") and result.status in ("success", "failure"):
+            one, two = sorted((result.source, result.target))
+            key = (one, two, result.family or "")
+            seen[key] = seen.get(key, False) or result.status == "failure"
+    predicted = predict(scene)
+    return [
+        (key, predicted[key])
+        for key, failed in sorted(seen.items())
+        if key in predicted and failed != (predicted[key] is not None)
+    ]
+
+
 def _of_outside(scene: Scene, result: Result) -> Iterable[Cause]:
     """Beyond the fleet nobody is asked: it is podnet's table, or nothing that can be named here;
     what other pairs need, too, is named by them."""
@@ -97,16 +144,27 @@ def _of_ways(
     ends.sort(key=lambda end: -sum(r.source == end[0] for r in bad))
     kinds = frozenset(result.kind for result in bad)
     sources = {result.source for result in bad}
-    trips = [
+    sent = [end for end in ends if end[0] in sources]
+    trips = _trips(scene, sent, family, kinds, backend)
+    return first(trips) or underlay.between(scene, pair, trips, kinds, alone)
+
+
+def _trips(
+    scene: Scene,
+    ends: Iterable[tuple[str, str]],
+    family: Family,
+    kinds: frozenset[str],
+    backend: str,
+) -> list[Trip]:
+    """There and back for each (source, target)."""
+    return [
         trip
         for source, target in ends
-        if source in sources
         for trip in (
             Trip(scene, source, target, family, kinds, backend),
             Trip(scene, target, source, family, kinds, backend, answers=True),
         )
     ]
-    return first(trips) or underlay.between(scene, pair, trips, kinds, alone)
 
 
 def first(trips: Sequence[Trip]) -> Cause | None:

@@ -242,6 +242,7 @@ TOOL_KEYS: tuple[str, ...] = (
     "podnet_status_drift",
     "podnet_yes",
     "podnet_verify_attempts",
+    "podnet_verify_model",
     "podnet_verify_only",
     "podnet_verify_outside",
     "podnet_verify_peers",
