@@ -79,7 +79,9 @@ def _name(workspace: Workspace, hosts: list[str]) -> dict[str, Any]:
     results = [Result.from_dict(item) for item in saved["results"]]
     scene = Scene(fabric, looks, started, int(saved["run"]["port"]), checksums)
     model = disagreements(scene, results) if saved["run"].get("model") else []
-    notes = {"podnet_lines": ["", *model_lines(model), ""]} if model else {}
+    lines = model_lines(model)
+    workspace.save("observed/model.json", {"began": saved["began"], "disagreements": lines})
+    notes = {"podnet_lines": ["", *lines, ""]} if model else {}
     if verdict(saved["summary"]) == "pass":
         return notes
     found = causes(scene, results)

@@ -4,90 +4,23 @@ healthy pair, and names the object that is wrong and the node where it is."""
 
 from __future__ import annotations
 
-import json
 import os
 import random
-import subprocess
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 from catalogue import CATALOGUE
-from catalogue_base import ROUTER, SEGMENTS, Fault, Pair
-from edits import normal
-from fleet import DUMP, REPO, Fleet, Spec
+from catalogue_base import ROUTER, SEGMENTS, Fault
+from faultbench import FaultBench
+from fleet import REPO, Fleet, Spec
 
 SEED = int(os.environ.get("PODNET_SEED", "20261123"))
 PAIRS = 12
 RIGHT = 0.95
 DOCUMENT = REPO / "docs" / "verification.md"
 BEGIN, END = "<!-- faults -->", "<!-- /faults -->"
-# Conflists are files, which the node's own healing leaves to converge.
-LOOK = DUMP + "sha256sum /etc/cni/net.d/*\n"
-
-
-class Bench:
-    """The fleet, how its nodes look when they are well, and what was seen so far."""
-
-    def __init__(self, fleet: Fleet) -> None:
-        self.fleet = fleet
-        self.well = {node: self.look(node) for node in fleet.nodes}
-        self.rows: list[tuple[str, bool, bool, set[Pair], str]] = []
-
-    def look(self, node: str) -> str:
-        return normal(self.fleet.ssh(node, LOOK))
-
-    def netns(self, name: str) -> str:
-        text = (self.fleet.labs / self.fleet.name / "vars.json").read_text(encoding="utf-8")
-        return f"podnet-{text.partition('cp/lab-')[2][:6]}-{name}"
-
-    def run(self, place: str, text: str) -> None:
-        if place == ROUTER:
-            inside = ["ip", "netns", "exec", self.netns(ROUTER), "sh", "-c", text]
-            subprocess.run(inside, check=True, capture_output=True)
-        elif text:
-            self.fleet.ssh(place, text)
-
-    def inject(self, fault: Fault) -> None:
-        if fault.inject:
-            self.run(fault.place, fault.inject)
-            return
-        number = str(self.fleet.nodes.index(fault.place))
-        pids = subprocess.run(
-            ["ip", "netns", "pids", self.netns(number)], capture_output=True, text=True, check=True
-        )
-        subprocess.run(["kill", "-9", *pids.stdout.split()], check=False)
-
-    def heal(self, faults: Sequence[Fault]) -> None:
-        """Take back what is foreign, then what is podnet's; the node itself is quicker at it."""
-        if any(not fault.inject for fault in faults):
-            self.fleet.play("lab_up", check=True)
-            self.fleet.play("converge", check=True)
-        for fault in reversed(faults):
-            self.run(fault.place, fault.undo)
-        for node in {fault.culprit for fault in faults}:
-            self.fleet.ssh(node, "podnet-node heal || true")
-            if self.look(node) != self.well[node]:
-                self.fleet.play("converge", check=True)
-                assert self.look(node) == self.well[node], (node, faults)
-
-    def wrong(self) -> str:
-        bad = [r for r in self.fleet.results() if r["status"] in ("failure", "error")]
-        return "\n".join(f"{r['id']}: {r['found']}" for r in bad)
-
-    def verify(self) -> tuple[int, set[Pair], list[dict[str, Any]], str]:
-        """Exit code, pairs with anything that is not well, causes, and what was printed."""
-        done = self.fleet.play("verify")
-        bad: set[Pair] = set()
-        for result in self.fleet.results():
-            source, target = result["source"], result["target"]
-            if result["status"] in ("failure", "error") and target in self.fleet.nodes:
-                families = [result["family"]] if result["family"] else ["ipv4", "ipv6"]
-                bad |= {(*sorted((source, target)), family) for family in families}
-        path = self.fleet.folder / ".podnet" / "observed" / "causes.json"
-        causes = json.loads(path.read_text(encoding="utf-8"))["causes"] if done.returncode else []
-        return done.returncode, bad, causes, done.stdout
 
 
 def names(fault: Fault, cause: dict[str, Any]) -> bool:
@@ -97,18 +30,18 @@ def names(fault: Fault, cause: dict[str, Any]) -> bool:
 
 
 @pytest.fixture(scope="module")
-def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
+def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FaultBench]:
     quick = {"podnet_verify_timeout_ms": 400}
     spec = Spec(segments=SEGMENTS, extra=quick)
     with Fleet(tmp_path_factory.mktemp("faults"), spec, "faults") as fleet:
         fleet.play("converge", check=True)
         fleet.play("verify", check=True)
-        bench = Bench(fleet)
+        bench = FaultBench(fleet)
         yield bench
         write(bench)
 
 
-def judge(bench: Bench, faults: Sequence[Fault], title: str) -> None:
+def judge(bench: FaultBench, faults: Sequence[Fault], title: str) -> None:
     try:
         for fault in faults:
             bench.inject(fault)
@@ -130,7 +63,7 @@ def judge(bench: Bench, faults: Sequence[Fault], title: str) -> None:
 
 
 @pytest.mark.parametrize("fault", CATALOGUE, ids=lambda fault: fault.name)
-def test_fault(bench: Bench, fault: Fault) -> None:
+def test_fault(bench: FaultBench, fault: Fault) -> None:
     judge(bench, [fault], fault.name)
 
 
@@ -147,11 +80,11 @@ def couples() -> list[tuple[Fault, Fault]]:
 
 
 @pytest.mark.parametrize("faults", couples(), ids=lambda faults: " + ".join(f.name for f in faults))
-def test_two_faults(bench: Bench, faults: tuple[Fault, Fault]) -> None:
+def test_two_faults(bench: FaultBench, faults: tuple[Fault, Fault]) -> None:
     judge(bench, faults, " + ".join(fault.name for fault in faults))
 
 
-def test_rates(bench: Bench) -> None:
+def test_rates(bench: FaultBench) -> None:
     """Printed with -s and written into the document; at least one run must have come before."""
     assert bench.rows, "run this file as a whole"
     detected = sum(row[1] for row in bench.rows) / len(bench.rows)
@@ -165,12 +98,12 @@ def test_rates(bench: Bench) -> None:
     assert right >= RIGHT, wrong
 
 
-def test_well_again(bench: Bench) -> None:
+def test_well_again(bench: FaultBench) -> None:
     """Damage that stays would make every later fault look detected."""
     assert bench.verify()[:3] == (0, set(), [])
 
 
-def table(bench: Bench) -> str:
+def table(bench: FaultBench) -> str:
     lines = ["| Fault | Detected | Named right | Pairs | Named |", "|---|---|---|---|---|"]
     for title, detected, right, bad, shown in bench.rows:
         cells = (title, "yes" if detected else "NO", "yes" if right else "no", len(bad), shown)
@@ -181,7 +114,7 @@ def table(bench: Bench) -> str:
     return "\n".join(lines)
 
 
-def write(bench: Bench, path: Path = DOCUMENT) -> None:
+def write(bench: FaultBench, path: Path = DOCUMENT) -> None:
     if os.environ.get("PODNET_WRITE_DOCS"):
         text = path.read_text(encoding="utf-8")
         before, _begin, rest = text.partition(BEGIN)

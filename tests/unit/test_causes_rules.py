@@ -65,6 +65,8 @@ def prefix(address: str, length: int) -> Object:
         ),
         ((match(("ip6", "daddr"), prefix("fd00:64::", 32)), DROP), PING, []),
         ((match(("ip6", "daddr"), prefix("fd00:64::", 32)), DROP), SIX, [("drop", True)]),
+        ((match(("ip", "saddr"), prefix("10.64.9.0", 24), "!="), DROP), SIX, []),
+        ((match(("tcp", "dport"), 22, "!="), DROP), PING, []),
         ((match(("tcp", "dport"), {"range": [7000, 8000]}), DROP), TCP, [("drop", True)]),
         ((match(("tcp", "dport"), 22), DROP), TCP, []),
         ((match(("tcp", "dport"), 22), DROP), PING, []),

@@ -129,7 +129,7 @@ def test_a_node_has_routes_only_for_the_families_it_has() -> None:
     assert "addr add 2001:db8:a::4/64 dev eth0 nodad" in text
     assert "route add ::/0" in text
     assert "0.0.0.0/0" not in text
-    assert "10.64" not in batches.segment(topology.segments[0])
+    assert "10.64" not in batches.segment("abc", topology.segments[0])
     assert "isolated on" in batches.management_port(ID, 0, topology.nodes[0], "x")
 
 

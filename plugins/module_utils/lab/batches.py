@@ -13,8 +13,9 @@ from .topology import LabNode, Segment, Topology
 def management_bridge(ident: str, subnet: str) -> str:
     """On the machine: the bridge through which the controller reaches the nodes."""
     name = naming.bridge(ident)
+    mac = naming.mac(ident, "", name)  # fixed, as that of a segment
     return _lines(
-        f"link add {name} group {naming.group(ident)} type bridge",
+        f"link add {name} address {mac} group {naming.group(ident)} type bridge",
         f"link set {name} addrgenmode none",
         f"addr add {naming.management_gateway(subnet)} dev {name}",
         f"link set {name} up",
@@ -34,12 +35,16 @@ def management_port(ident: str, index: int, node: LabNode, netns: str) -> str:
     )
 
 
-def segment(segment: Segment) -> str:
-    """In the router: the segment's bridge with the gateway addresses."""
+def segment(ident: str, segment: Segment) -> str:
+    """In the router: the segment's bridge with the gateway addresses.
+
+    Its MAC is fixed: a bridge takes that of one of its ports, and when a node came back with a
+    new port, the others would send to a MAC that nobody has until their neighbours expire."""
     name = naming.router_bridge(segment.name)
+    mac = naming.mac(ident, "router", name)
     pairs = zip(segment.gateways, segment.networks)
     return _lines(
-        f"link add {name} mtu {segment.mtu} type bridge",
+        f"link add {name} address {mac} mtu {segment.mtu} type bridge",
         f"link set {name} up",
         *(f"addr add {gw}/{net.split('/')[1]} dev {name}{_nodad(gw)}" for gw, net in pairs),
     )

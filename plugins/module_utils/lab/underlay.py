@@ -44,7 +44,7 @@ class Underlay:
         run(["ip", "-n", self.router, "-batch", "-"], "".join(lines))
 
     def add_segments(self, segments: Sequence[Segment]) -> None:
-        text = "".join(batches.segment(segment) for segment in segments)
+        text = "".join(batches.segment(self.ident, segment) for segment in segments)
         run(["ip", "-n", self.router, "-batch", "-"], text)
 
     def build_outside(self, topology: Topology, program: str, port: int, log: str) -> None:

@@ -13,7 +13,7 @@ from .suspects import Cause
 def model_lines(
     found: Sequence[tuple[tuple[str, str, str], Cause | None]],
 ) -> list[str]:
-    """Where the walk over what nodes look like and real packets do not agree."""
+    """Where the walk over what nodes look like and real packets do not agree, one line each."""
     lines: list[str] = []
     for (one, two, family), cause in found:
         text = f"{one} ↔ {two} {family}: "
@@ -24,7 +24,7 @@ def model_lines(
                 f"packets pass, and {cause.kind} {cause.object} of {cause.node} is wrong "
                 f"(expected {cause.expected}, found {cause.found})"
             )
-        lines += textwrap.wrap(text, MESSAGE, subsequent_indent=" " * 6)
+        lines.append(text)
     return lines
 
 

@@ -40,6 +40,8 @@ def fits(item: Mapping[str, Any], packet: Packet, sets: Sets) -> bool | None:
     value = _value(match["left"], packet)
     if value is None:
         return None
+    if value == "":
+        return False  # also for "!=": nft first asks whether the packet has such a field
     if match["op"] not in ("==", "in", "!="):
         return None
     hit = _among(value, match["right"], packet, sets)
@@ -91,8 +93,6 @@ def _field(protocol: str, name: str, packet: Packet, six: bool) -> Any:
 
 def _among(value: Any, right: Any, packet: Packet, sets: Sets) -> bool | None:
     """Whether a value is the right side of a match, or in it."""
-    if value == "":
-        return False
     if isinstance(right, list):
         hits = [_among(value, one, packet, sets) for one in right]
         return True if True in hits else None if None in hits else False

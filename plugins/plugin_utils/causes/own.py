@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from ..intent.model import family_of
 from ..kernel.objects import Address, FdbEntry, KernelObject, Link, Neighbour, Route, Sysctl
 from ..kernel.state import State
-from .suspects import Cause, Scene, Trip
+from .suspects import MTU_KINDS, Cause, Scene, Trip
 
 NAMES: Mapping[type, str] = {
     Link: "device",
@@ -20,9 +20,17 @@ NAMES: Mapping[type, str] = {
 }
 
 
+BETWEEN_PODS = MTU_KINDS | {"icmp", "tcp", "udp", "source"}
+
+
 def on_node(trip: Trip, node: str) -> Iterator[Cause]:
     """What every packet of the trip needs on a node: devices, their addresses and settings."""
     plan = trip.scene.plans[node]
+    if trip.source == trip.target and trip.kinds <= BETWEEN_PODS:
+        # A bridge needs neither address nor forwarding for what stays on it.
+        bridge = [link for link in plan.links if link.name == trip.scene.fabric.bridge]
+        yield from _wrong(trip, node, bridge)
+        return
     used = {trip.scene.fabric.bridge, trip.scene.fabric.vxlan_device}
     if trip.backend != "vxlan":
         used.remove(trip.scene.fabric.vxlan_device)
