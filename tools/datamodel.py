@@ -28,6 +28,7 @@ TYPES = {
     "choice": "word",
     "interface": "interface name",
     "families": "list of families",
+    "ports": "list",
     "prefix_lengths": "mapping",
     "plugins": "list of mappings",
     "node_table": "mapping",

@@ -11,7 +11,7 @@ Each phase is a barrier over the whole fleet: no node switches before every node
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from .kernel.objects import (
     ROUTE_METRIC,
@@ -49,6 +49,8 @@ class Wanted:
         files: absolute path → (name in the transaction's folder, SHA-256, mode).
         symlinks: absolute path → target.
         nft_sha256: of the rendered nftables file; empty when there shall be no table.
+        nft_more: set of the table → elements that it must have before anything is switched.
+        nft_wide: whether the table is first loaded with what is in use until the end.
         generation_sha256: name → SHA-256 of every file of the generation.
         program_sha256: of `podnet-node`, which is installed before the transaction begins.
         owned: absolute paths of files that are podnet's; those that ``files`` does not name go.
@@ -61,6 +63,8 @@ class Wanted:
     generation_sha256: Mapping[str, str]
     program_sha256: str
     owned: frozenset[str] = frozenset()
+    nft_more: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    nft_wide: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -274,10 +278,19 @@ def needed_on_foreign_interfaces(objects: Iterable[KernelObject], have: State) -
 def _nft(want: Wanted, have: State) -> Iterator[tuple[str, Change]]:
     if not want.nft_sha256:
         if have.nft_present:
-            yield "remove", Change(Command("dropnft", ""), Command("unnft", ""), "not wanted")
-    elif have.nft_loaded != want.nft_sha256:
-        phase, why = ("switch", "differs") if have.nft_present else ("add", "missing")
-        yield phase, Change(Command("nft", "podnet.nft"), Command("unnft", ""), why)
+            undo = Command("unnft", "dropped")
+            yield "remove", Change(Command("dropnft", "dropped"), undo, "not wanted")
+        return
+    for name, elements in want.nft_more.items():
+        args = f"{name} {','.join(elements)}"
+        do, undo = Command("element", f"add {args}"), Command("element", f"delete {args}")
+        yield "add", Change(do, undo, "missing")
+    phase, why = ("switch", "differs") if have.nft_present else ("add", "missing")
+    if want.nft_wide:
+        yield phase, Change(Command("nft", "wide.nft"), Command("unnft", "wide.nft"), why)
+        phase, why = "remove", "narrower"
+    if want.nft_wide or have.nft_loaded != want.nft_sha256:
+        yield phase, Change(Command("nft", "podnet.nft"), Command("unnft", "podnet.nft"), why)
 
 
 def _files(want: Wanted, have: State) -> Iterator[tuple[str, Change]]:

@@ -18,6 +18,7 @@ from .kernel.objects import Route
 from .kernel.read import read_script
 from .kernel.state import State, parse
 from .plan import NodePlan
+from .strangers import senders, transition
 from .transaction import Staged, stage_script
 from .units import FOLDER, HEAL_LINK, HEAL_PATHS, HEAL_TIMER, with_systemctl
 
@@ -88,6 +89,7 @@ def changes_for(
     """The node's changes, and the shell text that stages them; ``generations`` is how many
     stay on the node, ``ident`` names the transaction."""
     own = _own_files(fabric, plan, files, have)
+    table = transition(senders(fabric, plan), plan.links, have)
     wanted = Wanted(
         objects=plan.objects,
         files={path: (name, sha256(text), mode) for path, (name, text, mode) in own.items()},
@@ -96,10 +98,14 @@ def changes_for(
         generation_sha256={name: sha256(text) for name, text in files.definitions.items()},
         program_sha256=sha256(files.program),
         owned=frozenset(owned_files(fabric)),
+        nft_more=table.more,
+        nft_wide=bool(table.wide),
     )
     changes = with_systemctl(diff(wanted, have), bool(files.heal), have)
     staged = {f"generation/{name}": text for name, text in files.definitions.items()}
     staged.update({name: text for name, text, _mode in own.values()})
+    if table.wide:
+        staged["files/wide.nft"] = files.definitions["podnet.nft"] + table.wide
     staged["cni"] = fabric.cni.version + "\n"
     if changes.stale_program:
         staged["files/podnet-node"] = files.program

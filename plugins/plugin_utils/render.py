@@ -14,6 +14,7 @@ from .intent.model import FAMILIES, Fabric, family_of
 from .intent.variables import variables_of
 from .kernel.objects import FdbEntry, KernelObject, Link, Neighbour, Route, lines
 from .plan import NodePlan, digest
+from .strangers import template_values
 
 # Which role owns which definition; the template is the role's `templates/<name>.j2`.
 DEFINITIONS: Mapping[str, tuple[str, ...]] = {
@@ -71,6 +72,7 @@ def _context(fabric: Fabric, plan: NodePlan) -> dict[str, object]:
         "routes": _groups(plan, Route, "ip"),
         "sysctls": plan.sysctls,
         "masquerade": _masquerade(fabric, plan),
+        "strangers": template_values(fabric, plan),
     }
 
 

@@ -186,7 +186,7 @@ ip -4 route show table all; ip -6 route show table all; ip rule; ip -6 rule
 for d in $(ip -o link show type vxlan | sed 's/^[0-9]*: *\([^:@]*\).*/\1/'); do
   bridge fdb show dev $d; ip neigh show dev $d nud permanent; ip -6 neigh show dev $d nud permanent
 done
-nft list ruleset
+for f in inet ip ip6 arp netdev; do nft list ruleset $f; done; nft -t list ruleset bridge
 grep -Hs . /proc/sys/net/ipv4/ip_forward /proc/sys/net/ipv4/conf/*/rp_filter \
   /proc/sys/net/ipv4/conf/*/forwarding /proc/sys/net/ipv6/conf/*/forwarding \
   /proc/sys/net/ipv6/conf/*/accept_ra

@@ -84,6 +84,7 @@ SECTIONS: dict[str, Any] = {
         {"dst": "10.9.9.9", "dev": "vx9", "lladdr": "02:aa:00:00:00:04", "state": ["PERMANENT"]},
     ],
     "nft": "aaa bbb\nbbb  -",
+    "senders": "\tset vteps4 {\n\t\ttype ipv4_addr\n\t\telements = { 192.0.2.2, 192.0.2.3,\n\t\t\t     192.0.2.4 }\n\t}\n\tset vteps6 {\n\t\ttype ipv6_addr\n\t}",
     "recorded": "10.64.1.1/24\n",
     "held": "# comment\nnet/ipv6/conf/eth0/accept_ra = 2",
     "node": "current=generations/7\ngenerations=6 7 x \ntable=yes\nsystemd=yes\nmissing= nft awk",

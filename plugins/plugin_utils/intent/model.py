@@ -123,6 +123,11 @@ class Fabric:
     masquerade_exclude: tuple[str, ...]
     cni: Cni
     nodes: tuple[Node, ...]
+    vxlan_from: str = "fleet"
+    pod_sources: str = "own_ranges"
+    pod_identity: str = "bound"
+    pods_to_node: str = "allow"
+    pods_to_node_ports: tuple[str, ...] = ()
 
     @cached_property
     def by_name(self) -> Mapping[str, Node]:

@@ -283,4 +283,9 @@ def _fabric(fleet: Mapping[str, Any], nodes: tuple[Node, ...]) -> Fabric:
             chain=fleet["podnet_cni_chain"],
         ),
         nodes=nodes,
+        vxlan_from=fleet["podnet_vxlan_from"],
+        pod_sources=fleet["podnet_pod_sources"],
+        pod_identity=fleet["podnet_pod_identity"],
+        pods_to_node=fleet["podnet_pods_to_node"],
+        pods_to_node_ports=fleet["podnet_pods_to_node_ports"],
     )

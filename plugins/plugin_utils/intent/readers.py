@@ -226,6 +226,19 @@ def read_families(value: Any, where: str, key: Key, problems: Problems) -> tuple
     return tuple(family for family in FAMILIES if family in found)
 
 
+def read_ports(value: Any, where: str, key: Key, problems: Problems) -> tuple[str, ...]:
+    """Ports as `tcp/53`: sorted by number, each once."""
+    found: set[tuple[int, str]] = set()
+    for index, item in enumerate(items(value, where, "a list such as [udp/53]", problems)):
+        parts = re.fullmatch(r"(tcp|udp)/([1-9][0-9]{0,4})", item) if isinstance(item, str) else None
+        if parts and int(parts[2]) < 65536:
+            found.add((int(parts[2]), parts[1]))
+            continue
+        expected, remedy = "tcp/1 to tcp/65535, or udp/1 to udp/65535", "write protocol/port"
+        problems.append(Problem(f"{where}[{index}]", "not a port", expected, shown(item), remedy))
+    return tuple(f"{protocol}/{port}" for port, protocol in sorted(found))
+
+
 def read_prefix_lengths(value: Any, where: str, key: Key, problems: Problems) -> dict[str, int]:
     if not isinstance(value, Mapping):
         wrong_type(value, where, "a mapping such as {ipv4: 24, ipv6: 64}", problems)
@@ -306,6 +319,7 @@ READERS: Mapping[str, Callable[[Any, str, Key, Problems], Any]] = {
     "choice": read_choice,
     "interface": read_interface,
     "families": read_families,
+    "ports": read_ports,
     "prefix_lengths": read_prefix_lengths,
     "plugins": read_plugins,
     "node_table": read_node_table,

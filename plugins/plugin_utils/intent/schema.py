@@ -116,6 +116,55 @@ FLEET_KEYS: tuple[Key, ...] = (
         about="Networks outside the cluster that see the pods' real addresses all the same.",
     ),
     Key(
+        "podnet_vxlan_from",
+        "choice",
+        "fleet",
+        choices=("fleet", "anyone"),
+        about=(
+            "Whose VXLAN packets a node takes: `fleet` (underlay addresses of the peers that it "
+            "talks VXLAN to), or `anyone`."
+        ),
+    ),
+    Key(
+        "podnet_pod_sources",
+        "choice",
+        "own_ranges",
+        choices=("own_ranges", "any"),
+        about=(
+            "Source addresses that a node routes for its pods: `own_ranges` (its pod CIDRs, not "
+            "its own addresses), or `any`."
+        ),
+    ),
+    Key(
+        "podnet_pod_identity",
+        "choice",
+        "bound",
+        choices=("bound", "any"),
+        about=(
+            "Whether a pod is bound to the MAC and the addresses that it was started with: "
+            "`bound` (IP, ARP, neighbour discovery, MAC), or `any`."
+        ),
+    ),
+    Key(
+        "podnet_pods_to_node",
+        "choice",
+        "allow",
+        choices=("allow", "established", "deny"),
+        about=(
+            "What pods may send to services of a node: `allow` (everything), `established` "
+            "(answers to what the node began), `deny` (nothing). ICMP always passes."
+        ),
+    ),
+    Key(
+        "podnet_pods_to_node_ports",
+        "ports",
+        (),
+        about=(
+            "Services of a node that pods reach all the same, such as [udp/53, tcp/53]; for "
+            "`established` and `deny`."
+        ),
+    ),
+    Key(
         "podnet_service_cidrs",
         "cidrs",
         (),

@@ -22,7 +22,9 @@ s routes4; ip -j -4 route show table main
 s routes6; ip -j -6 route show table main
 s neighbours; ip -j neigh show nud permanent
 s nft; cat /run/podnet/nft 2>/dev/null || echo
-t=$(nft -s list table inet podnet 2>/dev/null) && printf '%s\n' "$t" | sha256sum
+t=$(nft -s list table inet podnet 2>/dev/null; nft -s -t list table bridge podnet 2>/dev/null)
+[ -z "$t" ] || printf '%s\n' "$t" | sha256sum
+s senders; printf '%s\n' "$t" | sed -n '/^\tset vteps/,/^\t}/p'
 s recorded; sed -n 's/^address replace \([^ ]*\).*/\1/p' /etc/podnet/current/*.batch 2>/dev/null
 s held; cat /etc/podnet/underlay.sysctl 2>/dev/null
 s node

@@ -9,6 +9,7 @@ a change must look at it.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -63,6 +64,7 @@ class State:
         nft_loaded: SHA-256 of the file that was loaded last, if the table still is as it was
             then; empty when there is no table or somebody changed it.
         nft_present: whether the table exists at all.
+        senders: set of the table → underlay addresses that may send encapsulated packets.
         reservations: (address, container) that host-local keeps; read only while the bridge has
             an address that is not wanted any more.
         live: addresses that some network namespace really has; read together with them.
@@ -92,6 +94,7 @@ class State:
     links_to: Mapping[str, str] = field(default_factory=dict)
     nft_loaded: str = ""
     nft_present: bool = False
+    senders: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     generation: int | None = None
     generations: tuple[int, ...] = ()
     reservations: tuple[tuple[str, str], ...] = ()
@@ -173,6 +176,7 @@ def _state(sections: Mapping[str, str], wanted: frozenset[str]) -> State:
         links_to=_pairs(sections["symlinks"], " ", ""),
         nft_loaded=names[0] if intact else "",
         nft_present=node.get("table") == "yes",
+        senders=_senders(sections["senders"]),
         generation=int(current) if current.isdigit() else None,
         generations=tuple(sorted(int(g) for g in node["generations"].split() if g.isdigit())),
         reservations=tuple(_words(sections["reservations"])),
@@ -294,6 +298,13 @@ def _underlay(sections: Mapping[str, str]) -> Iterator[UnderlayInterface]:
                     up = "UP" in item.get("flags", [])
                     address = name.partition(" ")[2]
                     yield UnderlayInterface(address, item["ifname"], item["mtu"], up)
+
+
+def _senders(text: str) -> dict[str, tuple[str, ...]]:
+    """Sets as nft lists them; one without elements has none of the second group."""
+    pattern = re.compile(r"set (vteps[46]) \{[^{}]*(?:elements = \{([^{}]*)\}[^{}]*)?\}")
+    found = pattern.findall(text)
+    return {name: tuple(item.replace(",", " ").split()) for name, item in found}
 
 
 def _plugins(text: str) -> dict[str, tuple[str, ...]]:

@@ -77,10 +77,7 @@ missing() {
       lacks(arg, line, command, dev)
     }'
 }
-nft_intact() {
-  read -r file table <"$run/nft" && [ "$(sha256sum <podnet.nft)" = "$file  -" ] &&
-    [ "$(nft -s list table inet podnet | sha256sum)" = "$table  -" ]
-} 2>/dev/null
+nft_intact() { recorded_nft && [ "$(sha256sum <podnet.nft)" = "$loaded  -" ]; }
 
 # Put back what is missing; true when nothing is then. What was, and what still is, are left in
 # $run/mend/before and $run/mend/now. Some things can be made only after others, hence the passes.
@@ -106,6 +103,7 @@ mend() {
 heal() {
   if [ -d "$txn" ]; then echo "podnet-node: a change is at work; nothing is healed"; return 0; fi
   [ -d "$root/current" ] || return 0
+  forget_ports
   ok=0; mend || ok=1
   cut -f 1 now >left
   cut -f 1 before | grep -vxFf left >healed || return $ok

@@ -1,0 +1,196 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the nftables table of a node keeps out: values for its template, and its way from one state
+to the next.
+
+VXLAN has no authentication (RFC 7348, section 7), so the addresses that may send are a set. A change
+widens it before anybody sends from a new address, and narrows it after the last one has stopped:
+between the two the table is loaded with what this text adds to the rendered one.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from .intent.model import FAMILIES, Fabric, Family, family_of, gateway_of, link_local_of
+from .kernel.objects import FdbEntry, Link
+from .kernel.state import State
+from .plan import NodePlan
+
+# Set of the underlay addresses that may send encapsulated packets, by family.
+SENDERS: Mapping[Family, str] = {"ipv4": "vteps4", "ipv6": "vteps6"}
+KEYWORD: Mapping[Family, str] = {"ipv4": "ip", "ipv6": "ip6"}
+
+
+def senders(fabric: Fabric, plan: NodePlan) -> dict[str, tuple[str, ...]]:
+    """Set name → addresses of the peers that the node talks VXLAN to; no set where the node has no
+    VXLAN device, or where anybody may send."""
+    family = fabric.underlay_family
+    overlay = any(link.vxlan for link in plan.links)
+    if fabric.vxlan_from != "fleet" or family is None or not overlay:
+        return {}
+    peers = {item.dst for item in plan.objects if isinstance(item, FdbEntry)}
+    return {SENDERS[family]: _sorted(peers)}
+
+
+def template_values(fabric: Fabric, plan: NodePlan) -> dict[str, Any]:
+    """What the template of the table prints of this. Lists are sorted; empty: not wanted."""
+    bound = fabric.pod_identity == "bound"
+    return {
+        "senders": [
+            {"set": name, "type": f"{_family(name)}_addr", "addresses": addresses}
+            for name, addresses in senders(fabric, plan).items()
+        ],
+        "tunnel_rules": [
+            tunnel_rule(link) for link in plan.links if link.vxlan and senders(fabric, plan)
+        ],
+        "sources": _sources(plan) if fabric.pod_sources == "own_ranges" else {},
+        "identity": _identity(fabric, plan) if bound else {},
+        "to_node": _to_node(fabric, plan),
+    }
+
+
+def tunnel_rule(link: Link) -> str:
+    """Drops the packets of one VXLAN device that come from elsewhere. VXLAN devices of others may
+    have the same port, so the VNI is compared, too: 24 bits at byte 12 behind the start of the UDP
+    header (RFC 7348, section 5)."""
+    assert link.vxlan
+    family = family_of(link.vxlan.local)
+    return (
+        f"udp dport {link.vxlan.port} @th,96,24 {link.vxlan.vni} "
+        f"{KEYWORD[family]} saddr != @{SENDERS[family]} drop"
+    )
+
+
+def _family(name: str) -> Family:
+    return next(family for family, of in SENDERS.items() if of == name)
+
+
+def _sorted(addresses: Iterable[str]) -> tuple[str, ...]:
+    def key(text: str) -> tuple[int, int]:
+        address = ipaddress.ip_address(text)
+        return (address.version, int(address))
+
+    return tuple(sorted(addresses, key=key))
+
+
+def _ranges(plan: NodePlan, family: Family) -> list[str]:
+    return [c for c in (*plan.node.pod_cidrs, *plan.retiring) if family_of(c) == family]
+
+
+def _gateways(plan: NodePlan, family: Family) -> list[str]:
+    return [gateway_of(cidr) for cidr in _ranges(plan, family)]
+
+
+def _sources(plan: NodePlan) -> dict[str, Any]:
+    """Per family: addresses that pods may send from, and the node's own among them. Link-local and
+    unspecified ones are needed for neighbour discovery (RFC 4861) and are never routed."""
+    found: dict[str, Any] = {}
+    for family in FAMILIES:
+        ranges = _ranges(plan, family)
+        if family == "ipv6":
+            ranges += ["fe80::/10", "::"]
+        found[family] = {"ranges": ranges, "gateways": _own(plan, family)}
+    return found
+
+
+def _own(plan: NodePlan, family: Family) -> list[str]:
+    """The bridge's own addresses of a family, which no pod may have."""
+    own = _gateways(plan, family)
+    return [*own, link_local_of(plan.node.bridge_mac)] if own and family == "ipv6" else own
+
+
+def _identity(fabric: Fabric, plan: NodePlan) -> dict[str, Any]:
+    """What the bridge's ports are compared with. nft 1.0.6 has no name for the target of a
+    neighbour message, so these are numbers at an offset."""
+    networks = [ipaddress.ip_network(cidr) for cidr in _ranges(plan, "ipv6")]
+    return {
+        "mac": plan.node.bridge_mac,
+        "ranges4": _ranges(plan, "ipv4"),
+        "ranges6": [str(network) for network in networks],
+        "own4": _own(plan, "ipv4"),
+        "own6": _own(plan, "ipv6"),
+        "targets": [hex(int(ipaddress.ip_address(text))) for text in _own(plan, "ipv6")],
+        "prefixes": [
+            {
+                "bits": network.prefixlen,
+                "value": hex(int(network.network_address) >> (128 - network.prefixlen)),
+            }
+            for network in networks
+        ],
+    }
+
+
+def _to_node(fabric: Fabric, plan: NodePlan) -> dict[str, Any]:
+    """What pods may send to the node itself; pods of other nodes are known by their addresses."""
+    if fabric.pods_to_node == "allow":
+        return {}
+    ports = [text.split("/") for text in fabric.pods_to_node_ports]
+    ranges = (*fabric.cluster_cidrs, *plan.retiring_anywhere)
+    return {
+        "answers": fabric.pods_to_node == "established",
+        "ports": [f"{protocol} . {port}" for protocol, port in ports],
+        "pods": {
+            KEYWORD[family]: sorted({c for c in ranges if family_of(c) == family})
+            for family in FAMILIES
+            if any(family_of(c) == family for c in ranges)
+        },
+        "devices": [link.name for link in plan.links],
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class Transition:
+    """From the table that is there to the rendered one.
+
+    Attributes:
+        more: set → addresses that it must have before anybody sends from them.
+        wide: text behind the rendered table's that keeps what is still in use; empty when nothing
+            of it goes.
+    """
+
+    more: Mapping[str, tuple[str, ...]]
+    wide: str = ""
+
+
+def transition(wanted: Mapping[str, tuple[str, ...]], links: Iterable[Link], have: State) -> Transition:
+    """``links``: the wanted devices. A table that is not as it was loaded is not believed: whom the
+    node talks to is then said by its FDB, as it is where there was no set before."""
+    if not wanted:
+        return Transition({})
+    names = {link.name for link in links}
+    old = [link for link in have.links if link.vxlan and link.name not in names]
+    live = have.senders if have.nft_loaded else {}
+    now = dict(live) or _talking(have)
+    more = {
+        name: missing
+        for name, addresses in wanted.items()
+        if name in live and (missing := tuple(a for a in addresses if a not in live[name]))
+    }
+    gone = {n: tuple(a for a in now[n] if a not in wanted.get(n, ())) for n in sorted(now)}
+    if not old and not any(gone.values()):
+        return Transition(more)
+    return Transition(more, _wide({name: gone.get(name, ()) for name in SENDERS.values()}, old))
+
+
+def _talking(have: State) -> dict[str, tuple[str, ...]]:
+    found: dict[str, tuple[str, ...]] = {}
+    for item in have.fdb:
+        name = SENDERS[family_of(item.dst)]
+        found[name] = tuple(dict.fromkeys((*found.get(name, ()), item.dst)))
+    return found
+
+
+def _wide(gone: Mapping[str, tuple[str, ...]], old: list[Link]) -> str:
+    used = {SENDERS[family_of(link.vxlan.local)] for link in old if link.vxlan}
+    lines = ["# What is still in use until the last node has switched."]
+    for name, addresses in gone.items():
+        if addresses or name in used:
+            lines.append(f"add set inet podnet {name} {{ type {_family(name)}_addr; }}")
+        if addresses:
+            lines.append(f"add element inet podnet {name} {{ {', '.join(addresses)} }}")
+    lines += [f"add rule inet podnet encapsulated {tunnel_rule(link)}" for link in old]
+    return "\n".join(lines) + "\n"
+
