@@ -157,6 +157,8 @@ def role_file(role: str, kind: str, name: str) -> str:
 def node_program() -> str:
     """`podnet-node` as it lies on a node: one file, replaced as a whole, whatever it is made of."""
     text = role_file("converge", "files", "podnet-node")
-    part = ". ./podnet-mend.sh\n"
-    assert part in text
-    return text.replace(part, role_file("converge", "files", "podnet-mend.sh"))
+    for name in ("podnet-mend.sh", "podnet-nft.sh"):
+        part = f". ./{name}\n"
+        assert part in text
+        text = text.replace(part, role_file("converge", "files", name))
+    return text

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # shellcheck shell=sh
 # What the definitions say and the kernel lacks, and putting it back: part of podnet-node, which
-# is one file on a node (`node_program` in workspace.py joins the two).
+# is one file on a node (`node_program` in workspace.py joins them).
 
 # The definitions' lines that the kernel lacks: line <TAB> what makes it so, in the order to run.
 # Kernel objects are written as the definitions write them, and then compared as text.
