@@ -2,9 +2,9 @@
 """What the nftables table of a node keeps out: values for its template, and its way from one state
 to the next.
 
-VXLAN has no authentication (RFC 7348, section 7), so the addresses that may send are a set. A change
-widens it before anybody sends from a new address, and narrows it after the last one has stopped:
-between the two the table is loaded with what this text adds to the rendered one.
+VXLAN has no authentication (RFC 7348, section 7), so the addresses that may send are a set. A
+change widens it before anybody sends from a new address, and narrows it after the last one has
+stopped: between the two the table is loaded with what this text adds to the rendered one.
 """
 
 from __future__ import annotations
@@ -155,7 +155,9 @@ class Transition:
     wide: str = ""
 
 
-def transition(wanted: Mapping[str, tuple[str, ...]], links: Iterable[Link], have: State) -> Transition:
+def transition(
+    wanted: Mapping[str, tuple[str, ...]], links: Iterable[Link], have: State
+) -> Transition:
     """``links``: the wanted devices. A table that is not as it was loaded is not believed: whom the
     node talks to is then said by its FDB, as it is where there was no set before."""
     if not wanted:
@@ -193,4 +195,3 @@ def _wide(gone: Mapping[str, tuple[str, ...]], old: list[Link]) -> str:
             lines.append(f"add element inet podnet {name} {{ {', '.join(addresses)} }}")
     lines += [f"add rule inet podnet encapsulated {tunnel_rule(link)}" for link in old]
     return "\n".join(lines) + "\n"
-

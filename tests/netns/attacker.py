@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What an attacker sends, and who hears it. Run inside a network namespace; no library needed.
 
-    attacker.py listen PORT SECONDS WORD        prints the source of the datagram that is WORD
-    attacker.py frame DEV DST-MAC SRC-MAC DST SRC PORT WORD     a datagram in a frame of one's own
-    attacker.py arp DEV DST-MAC SRC-MAC TO CLAIMED [tagged]     "CLAIMED is at SRC-MAC"
-    attacker.py advert DEV DST-MAC SRC-MAC TO FROM CLAIMED      the same for IPv6
-    attacker.py vxlan FROM TO PORT VNI DST-MAC SRC-MAC DST SRC INNER-PORT WORD
+attacker.py listen PORT SECONDS WORD        prints the source of the datagram that is WORD
+attacker.py frame DEV DST-MAC SRC-MAC DST SRC PORT WORD     a datagram in a frame of one's own
+attacker.py arp DEV DST-MAC SRC-MAC TO CLAIMED [tagged]     "CLAIMED is at SRC-MAC"
+attacker.py advert DEV DST-MAC SRC-MAC TO FROM CLAIMED      the same for IPv6
+attacker.py vxlan FROM TO PORT VNI DST-MAC SRC-MAC DST SRC INNER-PORT WORD
 """
 
 from __future__ import annotations
@@ -26,7 +26,9 @@ def mac(text: str) -> bytes:
 
 def checksum(data: bytes) -> int:
     """RFC 1071."""
-    total = sum(struct.unpack(f"!{len(data) // 2 + len(data) % 2}H", data + b"\0" * (len(data) % 2)))
+    total = sum(
+        struct.unpack(f"!{len(data) // 2 + len(data) % 2}H", data + b"\0" * (len(data) % 2))
+    )
     while total >> 16:
         total = (total & 0xFFFF) + (total >> 16)
     return ~total & 0xFFFF

@@ -54,7 +54,8 @@ s route4; ip -N -j -d -4 route show table all
 s route6; ip -N -j -d -6 route show table all
 s neigh; ip -N -j -d neigh show nud permanent
 s fdb; bridge -j fdb show
-s nft; for f in inet ip ip6 arp netdev; do nft -s list ruleset $f; done; nft -s -t list ruleset bridge
+s nft; for f in inet ip ip6 arp netdev; do nft -s list ruleset $f; done
+nft -s -t list ruleset bridge
 s sysctl; cd /proc/sys/net
 grep -rHs . ipv4/conf ipv6/conf ipv4/ip_forward | grep -v stable_secret | sort
 """

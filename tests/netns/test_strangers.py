@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible_collections.podnet.fabric.plugins.module_utils.lab.runtime import Lab
 from ansible_collections.podnet.fabric.plugins.plugin_utils.intent.model import (
     locally_administered_mac,
 )
-from ansible_collections.podnet.fabric.plugins.module_utils.lab.runtime import Lab
 from edits import ONE, THREE, pod
 from fleet import Fleet, Spec
 from labtool import PROBE_SERVER
@@ -57,10 +57,10 @@ class Scene:
     def address(self, name: str, family: str) -> str:
         return str(self.pods[name]["addresses"][family])
 
-    def heard(self, name: str, sends: Callable[[int, str], None]) -> str:
+    def heard(self, name: str, sends: Callable[[int, str], None], port: int = 0) -> str:
         """What a pod hears (or the node, by its name) of the datagram that ``sends`` sends to the
         port that it is given: its source, or nothing."""
-        port, node = next(PORTS), THREE if name == "far" else ONE
+        port, node = port or next(PORTS), THREE if name == "far" else ONE
         word = f"word-{port}"
         enter = f"nsenter --net=/run/podnet/netns/{name}" if name in self.pods else ""
         remote = f"{enter} python3 {ATTACKER} listen {port} {SECONDS} {word}"
@@ -262,3 +262,135 @@ def test_attack_works_only_where_nothing_protects(
     tried: Scene, attack: Callable[[Scene, str], bool], family: str
 ) -> None:
     assert attack(tried, family) is not tried.protected
+
+
+# --- services of a node --------------------------------------------------------
+
+
+def _served(scene: Scene, pod_name: str, target: str, port: int = 0) -> str:
+    """Whether a datagram of a pod reaches a service of node ONE at an address of it."""
+
+    def sends(port: int, word: str) -> None:
+        family = "AF_INET6" if ":" in target else "AF_INET"
+        text = (
+            f"import socket; s = socket.socket(socket.{family}, socket.SOCK_DGRAM); "
+            f'[s.sendto(b"{word}", ("{target}", {port})) for _ in range(3)]'
+        )
+        scene.inside(pod_name, f"python3 -c '{text}'")
+
+    return scene.heard("node", sends, port)
+
+
+NODE_ADDRESSES = [*GATEWAY.values(), "192.0.2.11", "2001:db8:a::11"]
+# Policy, and whether a pod reaches a service, one that is named, and whether a node has its answer.
+POLICIES = {
+    "allow": (True, True, True),
+    "established": (False, True, True),
+    "deny": (False, True, False),
+}
+
+
+@pytest.fixture(scope="module", params=list(POLICIES))
+def policy(request: pytest.FixtureRequest, scene: Scene) -> str:
+    """The fleet is verified under each of them."""
+    variables = scene.fleet.data["podnet"]["vars"]
+    for name in OFF:
+        variables.pop(name, None)
+    variables["podnet_pods_to_node"] = request.param
+    variables["podnet_pods_to_node_ports"] = ["udp/19999"]
+    scene.fleet.write()
+    scene.fleet.play("site", check=True)
+    assert {r["status"] for r in scene.fleet.results()} <= {"success", "skipped"}
+    return str(request.param)
+
+
+@pytest.mark.parametrize("target", NODE_ADDRESSES)
+def test_pods_reach_services_of_their_node_as_the_policy_says(
+    scene: Scene, policy: str, target: str
+) -> None:
+    any_port, named_port, _answers = POLICIES[policy]
+    assert bool(_served(scene, "attacker", target)) is any_port
+    assert bool(_served(scene, "attacker", target, 19999)) is named_port
+
+
+@pytest.mark.parametrize("family", [V4, V6])
+def test_pods_of_other_nodes_reach_them_as_the_policy_says(
+    scene: Scene, policy: str, family: str
+) -> None:
+    """Over VXLAN, at the gateway's address."""
+    assert bool(_served(scene, "far", GATEWAY[family])) is POLICIES[policy][0]
+
+
+def test_a_node_is_answered_as_the_policy_says(scene: Scene, policy: str) -> None:
+    """TCP from the node to a pod; the ping of verification is answered under each of them."""
+    text = (
+        'import socket; s = socket.create_server(("", 18888)); print("ready", flush=True); '
+        "s.settimeout(10); s.accept()"
+    )
+    inside = f"nsenter --net=/run/podnet/netns/victim python3 -c '{text}'"
+    server = subprocess.Popen(
+        ["ssh", "-F", str(scene.fleet.ssh_config), ONE, inside],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    assert server.stdout and server.stdout.readline() == "ready\n"
+    address = scene.address("victim", V4)
+    dial = f'socket.create_connection(("{address}", 18888), 3)'
+    ask = f"python3 -c 'import socket; {dial}' 2>/dev/null && echo yes || echo no"
+    answered = scene.fleet.ssh(ONE, ask).strip() == "yes"
+    server.communicate()
+    assert answered is POLICIES[policy][2]
+
+
+# --- who has left --------------------------------------------------------------
+
+
+@pytest.mark.parametrize("protected", [True, False], ids=["protected", "open"])
+def test_a_node_that_has_left_can_send_no_more(tmp_path: Path, protected: bool) -> None:
+    """It is not reached when it is taken out, so everything of podnet is still on it, and it goes
+    on sending. Nothing of it is left on the others, in the kernel or in files."""
+    spec = Spec(mode="vxlan", segments={"rack-a": 2, "rack-b": 1})
+    with Fleet(tmp_path, spec, "leaver") as fleet:
+        variables, hosts = fleet.data["podnet"]["vars"], fleet.data["podnet"]["hosts"]
+        if not protected:
+            variables.update(OFF)
+        fleet.write()
+        fleet.play("converge", check=True)
+        pods = {"victim": pod(fleet, ONE, "victim"), "far": pod(fleet, THREE, "far")}
+        scene = Scene(fleet, "", pods)
+        old = {f: pods["far"]["addresses"][f] for f in (V4, V6)}
+        assert all(_from_far(scene, family) for family in (V4, V6)), "it could before"
+        kept = dict(hosts.pop(THREE))
+        fleet.write()
+        fleet.play("converge", check=True)
+        for family in (V4, V6):
+            assert _from_far(scene, family) is not protected
+            ping = f"sh -c 'ping -c1 -W1 {old[family]} >/dev/null && echo yes || echo no'"
+            assert scene.inside("victim", ping).strip() == "no", "an old range is reached"
+        for node in (ONE, "node-2"):
+            left = fleet.ssh(node, LEFT)
+            traces = [*kept["podnet_pod_cidrs"], *kept["podnet_underlay_addresses"], THREE]
+            traces += ["10.64.3.", "fd00:64:0:3:", locally_administered_mac(f"podnet vtep {THREE}")]
+            assert [trace for trace in traces if trace in left] == []
+        hosts[THREE] = kept
+        fleet.write()
+
+
+LEFT = """ip route show table all; ip -6 route show table all; ip neigh; ip -6 neigh; bridge fdb
+for f in inet ip ip6 bridge; do nft list ruleset $f; done
+cat /etc/podnet/current/*
+"""
+
+
+def _from_far(scene: Scene, family: str) -> bool:
+    """A datagram of a pod of node THREE, in a packet of node THREE as its VTEP makes it."""
+    source, target = scene.address("far", family), scene.address("victim", family)
+    vtep = [locally_administered_mac(f"podnet vtep {name}") for name in (ONE, THREE)]
+
+    def sends(port: int, word: str) -> None:
+        words = ("198.51.100.11", "192.0.2.11", 4789, 64, *vtep, target, source, port, word)
+        scene.fleet.ssh(THREE, f"python3 {ATTACKER} vxlan {' '.join(map(str, words))}")
+
+    return scene.heard("victim", sends) == source

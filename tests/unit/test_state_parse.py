@@ -84,7 +84,8 @@ SECTIONS: dict[str, Any] = {
         {"dst": "10.9.9.9", "dev": "vx9", "lladdr": "02:aa:00:00:00:04", "state": ["PERMANENT"]},
     ],
     "nft": "aaa bbb\nbbb  -",
-    "senders": "\tset vteps4 {\n\t\ttype ipv4_addr\n\t\telements = { 192.0.2.2, 192.0.2.3,\n\t\t\t     192.0.2.4 }\n\t}\n\tset vteps6 {\n\t\ttype ipv6_addr\n\t}",
+    "senders": "\tset vteps4 {\n\t\ttype ipv4_addr\n\t\telements = { 192.0.2.2, 192.0.2.3,\n"
+    "\t\t\t     192.0.2.4 }\n\t}\n\tset vteps6 {\n\t\ttype ipv6_addr\n\t}",
     "recorded": "10.64.1.1/24\n",
     "held": "# comment\nnet/ipv6/conf/eth0/accept_ra = 2",
     "node": "current=generations/7\ngenerations=6 7 x \ntable=yes\nsystemd=yes\nmissing= nft awk",
@@ -120,6 +121,10 @@ def answer(sections: dict[str, Any] = SECTIONS) -> str:
 
 def read(sections: dict[str, Any] = SECTIONS) -> State:
     return parse(answer(sections), frozenset({"10.64.2.0/24", "10.64.3.0/24"}))
+
+
+def test_senders_are_read_by_set() -> None:
+    assert read().senders == {"vteps4": ("192.0.2.2", "192.0.2.3", "192.0.2.4"), "vteps6": ()}
 
 
 def test_what_is_ours() -> None:

@@ -230,7 +230,9 @@ def read_ports(value: Any, where: str, key: Key, problems: Problems) -> tuple[st
     """Ports as `tcp/53`: sorted by number, each once."""
     found: set[tuple[int, str]] = set()
     for index, item in enumerate(items(value, where, "a list such as [udp/53]", problems)):
-        parts = re.fullmatch(r"(tcp|udp)/([1-9][0-9]{0,4})", item) if isinstance(item, str) else None
+        parts = (
+            re.fullmatch(r"(tcp|udp)/([1-9][0-9]{0,4})", item) if isinstance(item, str) else None
+        )
         if parts and int(parts[2]) < 65536:
             found.add((int(parts[2]), parts[1]))
             continue

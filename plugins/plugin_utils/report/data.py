@@ -14,6 +14,7 @@ from ..verdicts.checks import PROMISES
 from ..verdicts.problems import problems_of
 from ..verdicts.results import WORST, Result, Status
 from ..verdicts.summary import cells, count, verdict
+from .protections import protections
 from .since import since
 
 SCHEMA = "podnet-report/1"
@@ -54,6 +55,7 @@ def report_data(
         "summary": totals,
         "promises": _promises(totals),
         "fabric": _fabric(fabric),
+        "protections": protections(fabric),
         "nodes": _nodes(fabric, saved["pods"], asked, results),
         "paths": _paths(fabric, results),
         "causes": [dict(cause) for cause in causes],

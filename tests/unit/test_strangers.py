@@ -1,0 +1,119 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The way of the table from one state to the next: wide before anybody sends, narrow at the end."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from ansible_collections.podnet.fabric.plugins.plugin_utils.intent.model import Fabric
+from ansible_collections.podnet.fabric.plugins.plugin_utils.intent.problems import ProblemsError
+from ansible_collections.podnet.fabric.plugins.plugin_utils.kernel.objects import FdbEntry, Link
+from ansible_collections.podnet.fabric.plugins.plugin_utils.kernel.state import State
+from ansible_collections.podnet.fabric.plugins.plugin_utils.plan import compile_fleet, plan_node
+from ansible_collections.podnet.fabric.plugins.plugin_utils.report.protections import protections
+from ansible_collections.podnet.fabric.plugins.plugin_utils.strangers import (
+    Transition,
+    senders,
+    template_values,
+    transition,
+)
+
+WANTED = {"vteps4": ("192.0.2.2", "192.0.2.3")}
+
+
+def fleet(**changes: Any) -> Fabric:
+    shared = {"podnet_cluster_cidrs": ["10.64.0.0/16"], "podnet_mode": "vxlan", **changes}
+    return compile_fleet(
+        {
+            f"node-{i}": {
+                **shared,
+                "podnet_pod_cidrs": [f"10.64.{i}.0/24"],
+                "podnet_underlay_addresses": [f"192.0.2.{i}"],
+            }
+            for i in (1, 2, 3)
+        }
+    )
+
+
+def links(**changes: Any) -> tuple[Link, ...]:
+    return plan_node(fleet(**changes), "node-1").links
+
+
+def move(live: dict[str, tuple[str, ...]], loaded: str = "abc", **more: Any) -> Transition:
+    have = State(links=links(), nft_loaded=loaded, nft_present=True, senders=live, **more)
+    return transition(WANTED, links(), have)
+
+
+def test_only_peers_by_vxlan_may_send() -> None:
+    assert senders(fleet(), plan_node(fleet(), "node-1")) == WANTED
+    for changes in ({"podnet_vxlan_from": "anyone"}, {"podnet_mode": "routed"}):
+        fabric = fleet(**changes)
+        assert senders(fabric, plan_node(fabric, "node-1")) == {}
+        assert template_values(fabric, plan_node(fabric, "node-1"))["tunnel_rules"] == []
+
+
+def test_nothing_is_due_where_the_table_has_what_it_should() -> None:
+    assert move(WANTED) == Transition({})
+
+
+def test_a_new_peer_is_let_in_first() -> None:
+    assert move({"vteps4": ("192.0.2.2",)}) == Transition({"vteps4": ("192.0.2.3",)})
+
+
+def test_a_leaving_peer_is_heard_until_the_end() -> None:
+    found = move({"vteps4": ("192.0.2.2", "192.0.2.9")})
+    assert found.more == {"vteps4": ("192.0.2.3",)}
+    assert "add element inet podnet vteps4 { 192.0.2.9 }" in found.wide
+
+
+def test_an_element_that_somebody_added_is_not_kept() -> None:
+    """A table that is not as it was loaded says nothing about whom the node talks to."""
+    fdb = (FdbEntry("pn64", "02:00:00:00:00:02", "192.0.2.2"),)
+    live = {"vteps4": ("192.0.2.2", "192.0.2.3", "192.0.2.66")}
+    assert move(live, loaded="", fdb=fdb) == Transition({})
+
+
+def test_where_there_was_no_set_the_fdb_says_who_sends() -> None:
+    fdb = (FdbEntry("pn64", "02:00:00:00:00:09", "192.0.2.9"),)
+    found = move({}, fdb=fdb)
+    assert found.more == {} and "{ 192.0.2.9 }" in found.wide
+
+
+@pytest.mark.parametrize("change", [{"podnet_vni": 65}, {"podnet_vxlan_port": 8472}])
+def test_the_old_device_is_guarded_as_long_as_it_is_there(change: dict[str, int]) -> None:
+    have = State(links=links(), nft_loaded="abc", nft_present=True, senders=WANTED)
+    wide = transition(WANTED, links(**change), have).wide
+    rule = "udp dport 4789 @th,96,24 64 ip saddr != @vteps4 drop"
+    assert f"add rule inet podnet encapsulated {rule}" in wide
+
+
+def test_an_old_device_of_the_other_family_has_its_own_set() -> None:
+    have = State(links=links(), nft_loaded="abc", nft_present=True, senders=WANTED)
+    wanted = {"vteps6": ("2001:db8::2",)}
+    found = transition(wanted, (), have)
+    assert "add set inet podnet vteps4 { type ipv4_addr; }" in found.wide
+    assert "add element inet podnet vteps4 { 192.0.2.2, 192.0.2.3 }" in found.wide
+
+
+def test_ports_are_read_exactly() -> None:
+    asked = ["udp/53", "tcp/53", "tcp/9100", "tcp/53"]
+    assert fleet(podnet_pods_to_node_ports=asked).pods_to_node_ports == (
+        "tcp/53",
+        "udp/53",
+        "tcp/9100",
+    )
+    bad = ["53", "tcp/0", "tcp/65536", "tcp/053", "icmp/8", 53, "tcp/1; drop", "tcp/53\n"]
+    for word in bad:
+        with pytest.raises(ProblemsError, match="not a port"):
+            fleet(podnet_pods_to_node_ports=[word])
+
+
+def test_the_report_says_what_is_on() -> None:
+    def states(**changes: Any) -> list[str]:
+        return [item["state"] for item in protections(fleet(**changes))]
+
+    assert states() == ["on", "on", "on", "off"]
+    assert states(podnet_mode="routed", podnet_pods_to_node="deny") == ["unused", "on", "on", "on"]
+    off = {"podnet_vxlan_from": "anyone", "podnet_pod_sources": "any", "podnet_pod_identity": "any"}
+    assert states(**off) == ["off"] * 4
