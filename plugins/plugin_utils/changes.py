@@ -350,6 +350,11 @@ def _surplus_fdb(have: State, exact: set[KernelObject]) -> list[FdbEntry]:
 
 
 def _warnings(have: State) -> Iterator[str]:
+    for address, ports in sorted(have.contested.items()):
+        yield (
+            f"the pods at the ports {' and '.join(ports)} of the bridge both use {address}; "
+            "one of them is not its own: stop it"
+        )
     for route in have.foreign_routes:
         if route.metric < ROUTE_METRIC:
             yield (

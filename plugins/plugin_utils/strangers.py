@@ -85,15 +85,16 @@ def _gateways(plan: NodePlan, family: Family) -> list[str]:
 
 
 def _sources(plan: NodePlan) -> dict[str, Any]:
-    """Per family: addresses that pods may send from, and the node's own among them. Link-local and
-    unspecified ones are needed for neighbour discovery (RFC 4861) and are never routed."""
-    found: dict[str, Any] = {}
-    for family in FAMILIES:
-        ranges = _ranges(plan, family)
-        if family == "ipv6":
-            ranges += ["fe80::/10", "::"]
-        found[family] = {"ranges": ranges, "gateways": _own(plan, family)}
-    return found
+    """Addresses that pods must not and may send from. Link-local and unspecified ones are needed
+    for neighbour discovery (RFC 4861) and are never routed."""
+    own = [text for family in FAMILIES for text in _own(plan, family)]
+    ranges = [text for family in FAMILIES for text in _ranges(plan, family)]
+    ranges += ["fe80::/10", "::"]
+    return {"own": _by_keyword(own), "ranges": _by_keyword(ranges)}
+
+
+def _by_keyword(values: list[str]) -> list[dict[str, str]]:
+    return [{"keyword": KEYWORD[family_of(text)], "value": text} for text in values]
 
 
 def _own(plan: NodePlan, family: Family) -> list[str]:

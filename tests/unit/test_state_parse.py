@@ -86,6 +86,10 @@ SECTIONS: dict[str, Any] = {
     "nft": "aaa bbb\nbbb  -",
     "senders": "\tset vteps4 {\n\t\ttype ipv4_addr\n\t\telements = { 192.0.2.2, 192.0.2.3,\n"
     "\t\t\t     192.0.2.4 }\n\t}\n\tset vteps6 {\n\t\ttype ipv6_addr\n\t}",
+    "owners": 'elements = { "veth1" . 10.64.1.5, "gone" . 10.64.1.5,\n\t"veth2" . 10.64.1.6,'
+    '"veth3" . 10.64.1.6 }\n elements = { "veth1" . 0xfd000064000000010000000000000002,'
+    '"veth2" . 0xfd000064000000010000000000000002 }',
+    "ports": "all default lo veth1 veth2 veth3",
     "recorded": "10.64.1.1/24\n",
     "held": "# comment\nnet/ipv6/conf/eth0/accept_ra = 2",
     "node": "current=generations/7\ngenerations=6 7 x \ntable=yes\nsystemd=yes\nmissing= nft awk",
@@ -121,6 +125,13 @@ def answer(sections: dict[str, Any] = SECTIONS) -> str:
 
 def read(sections: dict[str, Any] = SECTIONS) -> State:
     return parse(answer(sections), frozenset({"10.64.2.0/24", "10.64.3.0/24"}))
+
+
+def test_an_address_that_two_live_ports_use_is_contested() -> None:
+    assert read().contested == {
+        "10.64.1.6": ("veth2", "veth3"),
+        "fd00:64:0:1::2": ("veth1", "veth2"),
+    }
 
 
 def test_senders_are_read_by_set() -> None:

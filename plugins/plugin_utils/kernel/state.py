@@ -8,6 +8,7 @@ a change must look at it.
 
 from __future__ import annotations
 
+import ipaddress
 import json
 import re
 from collections.abc import Iterator, Mapping
@@ -65,6 +66,7 @@ class State:
             then; empty when there is no table or somebody changed it.
         nft_present: whether the table exists at all.
         senders: set of the table → underlay addresses that may send encapsulated packets.
+        contested: address of a pod → the ports of the bridge that use it, where these are several.
         reservations: (address, container) that host-local keeps; read only while the bridge has
             an address that is not wanted any more.
         live: addresses that some network namespace really has; read together with them.
@@ -95,6 +97,7 @@ class State:
     nft_loaded: str = ""
     nft_present: bool = False
     senders: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    contested: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     generation: int | None = None
     generations: tuple[int, ...] = ()
     reservations: tuple[tuple[str, str], ...] = ()
@@ -177,6 +180,7 @@ def _state(sections: Mapping[str, str], wanted: frozenset[str]) -> State:
         nft_loaded=names[0] if intact else "",
         nft_present=node.get("table") == "yes",
         senders=_senders(sections["senders"]),
+        contested=_contested(sections["owners"], sections["ports"].split()),
         generation=int(current) if current.isdigit() else None,
         generations=tuple(sorted(int(g) for g in node["generations"].split() if g.isdigit())),
         reservations=tuple(_words(sections["reservations"])),
@@ -305,6 +309,17 @@ def _senders(text: str) -> dict[str, tuple[str, ...]]:
     pattern = re.compile(r"set (vteps[46]) \{[^{}]*(?:elements = \{([^{}]*)\}[^{}]*)?\}")
     found = pattern.findall(text)
     return {name: tuple(item.replace(",", " ").split()) for name, item in found}
+
+
+def _contested(text: str, ports: list[str]) -> dict[str, tuple[str, ...]]:
+    """From elements such as `"veth1" . 10.64.1.5`; nft has IPv6 addresses as numbers there. What
+    was learned of a port that is gone does not count."""
+    users: dict[str, list[str]] = {}
+    for port, word in re.findall(r'"([^"]+)" \. (0x[0-9a-f]+|[0-9.]+)(?=[,\s}])', text):
+        address = str(ipaddress.IPv6Address(int(word, 16))) if word.startswith("0x") else word
+        if port in ports:
+            users.setdefault(address, []).append(port)
+    return {address: tuple(sorted(of)) for address, of in users.items() if len(of) > 1}
 
 
 def _plugins(text: str) -> dict[str, tuple[str, ...]]:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Fleet → which protections its nodes have, for the report. Pure.
 
-Each is a part of the nftables definitions of every node; `status` and `drift` say where one of them is
-not loaded, tests/netns/test_strangers.py shows what each keeps out.
+Each is a part of the nftables definitions of every node; `status` and `drift` say where one of
+them is not loaded, tests/netns/test_strangers.py shows what each keeps out.
 """
 
 from __future__ import annotations
