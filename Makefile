@@ -33,7 +33,7 @@ golden-update: setup ## Write the golden files anew; read the diff
 	git diff --stat tests/golden
 
 netns: setup ## Real kernel, real SSH, real CNI plugins in namespaces; root
-	$(SUDO) $(PYTEST) -q -n 2 --dist loadfile tests/netns --deselect $(FAULTS)
+	$(SUDO) $(PYTEST) -q -n 2 --dist loadfile --durations=12 tests/netns --deselect $(FAULTS)
 	$(SUDO) $(PYTEST) -q $(FAULTS)
 
 mutants: setup ## Break each promise on purpose in a copy, and see its test fail; root
