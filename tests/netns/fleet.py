@@ -25,6 +25,27 @@ SEGMENT_NETWORKS = {
 }
 
 
+def run_ansible(folder: Path, command: list[str], **more: str) -> subprocess.CompletedProcess[str]:
+    """A program of Ansible in a user's folder, with this collection and the shipped settings."""
+    environment = {
+        **os.environ,
+        "ANSIBLE_CONFIG": str(REPO / "ansible.cfg"),
+        "ANSIBLE_COLLECTIONS_PATH": str(REPO / ".ansible" / "collections"),
+        "ANSIBLE_NOCOLOR": "1",
+        **more,
+    }
+    program = str(Path(sys.executable).parent / command[0])
+    return subprocess.run(
+        [program, *command[1:]],
+        cwd=folder,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
 @dataclasses.dataclass
 class Spec:
     """What a test fleet looks like. `segments`: segment → number of nodes."""
@@ -117,23 +138,7 @@ class Fleet:
         return result
 
     def _run(self, command: list[str], **more: str) -> subprocess.CompletedProcess[str]:
-        environment = {
-            **os.environ,
-            "ANSIBLE_CONFIG": str(REPO / "ansible.cfg"),
-            "ANSIBLE_COLLECTIONS_PATH": str(REPO / ".ansible" / "collections"),
-            "ANSIBLE_NOCOLOR": "1",
-            **more,
-        }
-        program = str(Path(sys.executable).parent / command[0])
-        return subprocess.run(
-            [program, *command[1:]],
-            cwd=self.folder,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        return run_ansible(self.folder, command, **more)
 
     def play(
         self, playbook: str, *arguments: str, check: bool = False

@@ -272,6 +272,8 @@ TOOL_KEYS: tuple[str, ...] = (
     "podnet_fail_on_changes",
     "podnet_generations_kept",
     "podnet_heal_seconds",
+    "podnet_host_key_fingerprints",
+    "podnet_known_hosts",
     "podnet_lab_dir",
     "podnet_lab_init",
     "podnet_lab_name",
