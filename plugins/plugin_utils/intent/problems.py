@@ -10,6 +10,14 @@ from dataclasses import dataclass
 PREFIX = "podnet_"
 
 
+LONGEST_PLACE = 300
+
+
+def _cut(place: str) -> str:
+    """A key that somebody else wrote can be of any length."""
+    return place if len(place) <= LONGEST_PLACE else place[: LONGEST_PLACE - 1] + "…"
+
+
 @dataclass(frozen=True, slots=True, order=True)
 class Problem:
     """One thing a person must mend, said so that they can.
@@ -30,7 +38,7 @@ class Problem:
 
     def __str__(self) -> str:
         return (
-            f"{printable(self.where)}: {self.what}\n"
+            f"{_cut(printable(self.where))}: {self.what}\n"
             f"    expected: {self.expected}\n"
             f"    found:    {self.found}\n"
             f"    do:       {self.remedy}"
