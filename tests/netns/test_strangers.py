@@ -110,7 +110,7 @@ def test_a_node_that_has_left_can_send_no_more(
         fleet.write()
         fleet.play("converge", check=True)
         # Without any route to its source, reverse-path filtering drops what one family sends.
-        assert any([_from_far(scene, family) for family in (V4, V6)]) is not protected
+        assert any(_from_far(scene, family) for family in (V4, V6)) is not protected
         for family in (V4, V6):
             ping = f"sh -c 'ping -c1 -W1 {old[family]} >/dev/null && echo yes || echo no'"
             assert scene.inside("victim", ping).strip() == "no", "an old range is reached"
