@@ -153,7 +153,7 @@ def test_a_run_does_what_was_reviewed_or_nothing(fleet: Fleet) -> None:
     edit(fleet, other_vni)
     before = everything(fleet)
     check = fleet.play("converge", "--check", "-e", "podnet_fail_on_changes=true")
-    assert check.returncode == 2 and re.search(r"^total +45 +8 +27$", check.stdout, re.MULTILINE)
+    assert check.returncode == 2 and re.search(r"^total +45 +11 +30$", check.stdout, re.MULTILINE)
     digest = re.findall(r"plan digest (\w+)", check.stdout)[0]
     other = site(fleet, "-e", "podnet_plan_digest=0123456789abcdef")
     assert other.returncode == 2 and "not the one that was reviewed" in other.stdout
