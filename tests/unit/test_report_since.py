@@ -63,6 +63,8 @@ def test_causes_are_in_every_form() -> None:
     }
     report = report_data(saved(CUT), "Pod network", "podnet.fabric", None, [cause])
     assert report["causes"] == [cause]
+    remedies = {r["id"]: r["remedy"] for r in report["results"]}
+    assert {remedies[i] for i in failed} == {"on node-01, route 10.64.3.0/24 <b>: `ip route add`"}
     assert "cause on node-01: route 10.64.3.0/24" in junit_xml(report)
     page = report_html(report, {name: role_file("report", "templates", name) for name in TEMPLATES})
     assert "node-01: route 10.64.3.0/24 &lt;b&gt;" in page and "<dd>ip route add</dd>" in page

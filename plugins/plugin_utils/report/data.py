@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from ..backends import BACKENDS
@@ -41,7 +42,7 @@ def report_data(
         KeyError, TypeError, ValueError: not such a file.
     """
     fabric = Fabric.from_dict(saved["fabric"])
-    results = [Result.from_dict(item) for item in saved["results"]]
+    results = _explained([Result.from_dict(item) for item in saved["results"]], causes)
     totals = saved["summary"]
     asked = [str(name) for name in saved["run"]["asked"]]
     return {
@@ -63,6 +64,16 @@ def report_data(
         "problems": [problem.to_dict() for problem in problems_of(fabric, asked, results)],
         "results": [result.to_dict() for result in results],
     }
+
+
+def _explained(results: Sequence[Result], causes: Sequence[Mapping[str, Any]]) -> list[Result]:
+    """What repairs a cause is the remedy of all that it explains."""
+    remedies = {
+        id: f"on {cause['node']}, {cause['kind']} {cause['object']}: `{cause['repair']}`"
+        for cause in causes
+        for id in cause["results"]
+    }
+    return [replace(result, remedy=remedies.get(result.id, result.remedy)) for result in results]
 
 
 def _promises(totals: Mapping[str, Any]) -> list[dict[str, Any]]:

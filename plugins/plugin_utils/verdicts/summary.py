@@ -186,7 +186,9 @@ def problem_lines(problems: Sequence[Problem]) -> list[str]:
         head = f"{WORDS[problem.status]:<4} {problem.title} ({number}: {what})"
         lines += textwrap.wrap(head, MESSAGE, subsequent_indent=" " * 5)
         example = problem.examples[0]
-        for name in ("expected", "found", "remedy"):
+        # Between nodes the cause is looked for next, and comes with what repairs it.
+        between = example.source != example.target and example.kind not in OUTSIDE
+        for name in ("expected", "found") if between else ("expected", "found", "remedy"):
             text = f"{name}: {getattr(example, name)}"
             lines += textwrap.wrap(
                 text,
