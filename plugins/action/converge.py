@@ -10,13 +10,13 @@ from ansible.plugins.action import ActionBase
 
 from ..plugin_utils import node as node_room
 from ..plugin_utils.changes import PHASES
-from ..plugin_utils.gate import Ask, decide
+from ..plugin_utils.fleet.gate import Ask, decide
+from ..plugin_utils.fleet.preview import table
 from ..plugin_utils.intent.model import Fabric
 from ..plugin_utils.intent.problems import ProblemsError
 from ..plugin_utils.kernel.state import State, UnreadableError
 from ..plugin_utils.plan import NodePlan, plan_node, plan_nothing
 from ..plugin_utils.preflight import missing_plugins
-from ..plugin_utils.preview import table
 from ..plugin_utils.settle import settle, settle_nothing
 from ..plugin_utils.transaction import (
     clear_script,

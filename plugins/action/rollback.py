@@ -9,7 +9,7 @@ from typing import Any
 
 from ansible.plugins.action import ActionBase
 
-from ..plugin_utils import history
+from ..plugin_utils.fleet import history
 from ..plugin_utils.intent.problems import ProblemsError
 from ..plugin_utils.intent.variables import variables_of
 from ..plugin_utils.plan import compile_fleet

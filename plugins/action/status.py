@@ -7,9 +7,9 @@ from typing import Any
 
 from ansible.plugins.action import ActionBase
 
-from ..plugin_utils.gate import Ask, decide, states_of
+from ..plugin_utils.fleet.gate import Ask, decide, states_of
+from ..plugin_utils.fleet.preview import differences, overview, table
 from ..plugin_utils.plan import digest
-from ..plugin_utils.preview import differences, overview, table
 from ..plugin_utils.workspace import Workspace, WorkspaceError
 
 SPEC = {"drift": {"type": "bool", "default": False}, "output_dir": {"type": "path"}}

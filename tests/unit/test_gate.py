@@ -7,14 +7,17 @@ from dataclasses import asdict
 from typing import Any
 
 import pytest
-from ansible_collections.podnet.fabric.plugins.plugin_utils import fleet
-from ansible_collections.podnet.fabric.plugins.plugin_utils.gate import Ask, decide
+from ansible_collections.podnet.fabric.plugins.plugin_utils.fleet import ranges
+from ansible_collections.podnet.fabric.plugins.plugin_utils.fleet.gate import Ask, decide
+from ansible_collections.podnet.fabric.plugins.plugin_utils.fleet.rolling import (
+    batches,
+    order_problems,
+)
 from ansible_collections.podnet.fabric.plugins.plugin_utils.intent.model import Fabric
 from ansible_collections.podnet.fabric.plugins.plugin_utils.intent.problems import Problem
 from ansible_collections.podnet.fabric.plugins.plugin_utils.kernel.objects import FdbEntry, Route
 from ansible_collections.podnet.fabric.plugins.plugin_utils.kernel.state import State
 from ansible_collections.podnet.fabric.plugins.plugin_utils.plan import compile_fleet, plan_node
-from ansible_collections.podnet.fabric.plugins.plugin_utils.rolling import batches, order_problems
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -180,19 +183,19 @@ def test_a_change_of_the_way_to_a_peer_waits_for_the_peer(
 ) -> None:
     before, after = made(), made(**change)
     asked = {name: state_of(before, name) for name in NAMES if name != away}
-    (problem,) = fleet.cut_off(after, asked, frozenset())
+    (problem,) = ranges.cut_off(after, asked, frozenset())
     assert problem.where == f"nodes.{away}" and "podnet_lost_nodes" in problem.remedy
-    assert not list(fleet.cut_off(after, asked, frozenset({away})))
+    assert not list(ranges.cut_off(after, asked, frozenset({away})))
     everybody = {name: state_of(before, name) for name in NAMES}
-    assert not list(fleet.cut_off(after, everybody, frozenset()))
-    assert not list(fleet.cut_off(before, asked, frozenset())), "nothing changes"
+    assert not list(ranges.cut_off(after, everybody, frozenset()))
+    assert not list(ranges.cut_off(before, asked, frozenset())), "nothing changes"
 
 
 def test_what_is_only_added_waits_for_nobody() -> None:
-    assert not list(fleet.cut_off(made(), {"node-1": State()}, frozenset()))
+    assert not list(ranges.cut_off(made(), {"node-1": State()}, frozenset()))
     wider = made(podnet_cluster_cidrs=["10.64.0.0/15"], podnet_mtu=1400)
     asked = {"node-1": state_of(made(), "node-1")}
-    assert not list(fleet.cut_off(wider, asked, frozenset()))
+    assert not list(ranges.cut_off(wider, asked, frozenset()))
 
 
 def test_a_peer_that_moved_in_the_underlay_is_cut_off_while_it_is_away() -> None:
@@ -208,15 +211,15 @@ def test_a_peer_that_moved_in_the_underlay_is_cut_off_while_it_is_away() -> None
         for u in n.underlay_addresses
     }
     asked = {name: state_of(before, name) for name in NAMES[:2]}
-    (problem,) = fleet.cut_off(compile_fleet(hosts), asked, frozenset())
+    (problem,) = ranges.cut_off(compile_fleet(hosts), asked, frozenset())
     assert problem.where == "nodes.node-3"
 
 
 def test_a_refused_range_names_the_pods_that_hold_it() -> None:
     taken = {"node-1": ("10.64.2.0/24",)}
-    leaked = fleet.Holder("node-1", "10.64.2.0/24", "10.64.2.6", "gone", False)
-    (problem,) = fleet.handed_over(made(), {}, taken, (leaked,), frozenset())
+    leaked = ranges.Holder("node-1", "10.64.2.0/24", "10.64.2.6", "gone", False)
+    (problem,) = ranges.handed_over(made(), {}, taken, (leaked,), frozenset())
     assert "held by" not in problem.found
-    pod = fleet.Holder("node-1", "10.64.2.0/24", "10.64.2.7", "web-0123456789abcdef", True)
-    (problem,) = fleet.handed_over(made(), {}, taken, (leaked, pod), frozenset())
+    pod = ranges.Holder("node-1", "10.64.2.0/24", "10.64.2.7", "web-0123456789abcdef", True)
+    (problem,) = ranges.handed_over(made(), {}, taken, (leaked, pod), frozenset())
     assert "held by 10.64.2.7 (web-012345678)" in problem.found

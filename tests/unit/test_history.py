@@ -7,7 +7,7 @@ import json
 from typing import Any
 
 import pytest
-from ansible_collections.podnet.fabric.plugins.plugin_utils.history import (
+from ansible_collections.podnet.fabric.plugins.plugin_utils.fleet.history import (
     PREVIOUS,
     History,
     fleet_before,

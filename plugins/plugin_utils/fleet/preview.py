@@ -6,8 +6,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from .changes import PHASES
-from .kernel.state import State
+from ..changes import PHASES
+from ..kernel.state import State
 
 # What a change of a phase says of the object that it is about.
 WORDS = {"add": "missing", "switch": "different", "remove": "not wanted"}

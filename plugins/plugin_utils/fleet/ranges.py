@@ -11,11 +11,11 @@ import ipaddress
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from .intent.model import Fabric, link_local_of
-from .intent.problems import Problem
-from .kernel.objects import FdbEntry, KernelObject, Route
-from .kernel.state import State
-from .plan import Retiring, plan_node
+from ..intent.model import Fabric, link_local_of
+from ..intent.problems import Problem
+from ..kernel.objects import FdbEntry, KernelObject, Route
+from ..kernel.state import State
+from ..plan import Retiring, plan_node
 
 States = Mapping[str, State]
 

@@ -12,16 +12,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from . import fleet
-from . import node as node_room
-from .changes import PHASES
-from .intent.model import Fabric
-from .intent.problems import Problem, shown
-from .kernel.state import State
-from .plan import plan_node
-from .preflight import PLUGINS_MISSING
+from .. import node as node_room
+from ..changes import PHASES
+from ..intent.model import Fabric
+from ..intent.problems import Problem, shown
+from ..kernel.state import State
+from ..plan import plan_node
+from ..preflight import PLUGINS_MISSING
+from ..settle import settle
+from . import ranges
 from .rolling import Size, batches, order_problems
-from .settle import settle
 
 Runs = dict[str, dict[str, Any]]
 
@@ -116,37 +116,37 @@ def _settle_fleet(fabric: Fabric, runs: Runs, ask: Ask) -> tuple[list[Problem], 
     """Settle again with the ranges that stay; problems that forbid the run, and one line per
     range that stays."""
     states = states_of(fabric, runs)
-    held = fleet.holders(fabric, states)
-    silent = fleet.unasked(fabric, states, ask.lost)
-    retiring = fleet.retiring(held, silent)
+    held = ranges.holders(fabric, states)
+    silent = ranges.unasked(fabric, states, ask.lost)
+    retiring = ranges.retiring(held, silent)
     if retiring:
         for name, run in runs.items():
             kept, ident, heal = run["generations"], run["ident"], run["heal_seconds"]
             run.update(settle(fabric, name, states[name], kept, ident, retiring, heal))
-    problems = list(fleet.handed_over(fabric, states, retiring, held, ask.lost))
+    problems = list(ranges.handed_over(fabric, states, retiring, held, ask.lost))
     # Who runs the phases one by one brings all nodes through each of them.
     if ask.phases == PHASES:
-        problems += fleet.cut_off(fabric, states, ask.lost)
+        problems += ranges.cut_off(fabric, states, ask.lost)
     notes = retiring_notes(held)
     for owner, cidrs in silent.items():
         notes += [f"{owner}: {cidr} stays, because {owner} was not asked" for cidr in cidrs]
     return problems, notes
 
 
-def retiring_notes(held: tuple[fleet.Holder, ...]) -> list[str]:
+def retiring_notes(held: tuple[ranges.Holder, ...]) -> list[str]:
     """One line per old range: who holds it, or that it goes."""
-    ranges: dict[tuple[str, str], list[fleet.Holder]] = {}
+    kept: dict[tuple[str, str], list[ranges.Holder]] = {}
     for holder in held:
-        ranges.setdefault((holder.node, holder.cidr), []).append(holder)
+        kept.setdefault((holder.node, holder.cidr), []).append(holder)
     notes = []
-    for (node, cidr), holders in ranges.items():
+    for (node, cidr), holders in kept.items():
         live = [holder for holder in holders if holder.live]
         leaked = [holder for holder in holders if not holder.live]
-        text = f"{node}: {cidr} retires; held by {fleet.named(live)}"
+        text = f"{node}: {cidr} retires; held by {ranges.named(live)}"
         if not live:
             text = f"{node}: {cidr} is free and is removed"
         if leaked:
-            text += f"; reserved for no pod: {fleet.named(leaked)}"
+            text += f"; reserved for no pod: {ranges.named(leaked)}"
         notes.append(text)
     return notes
 

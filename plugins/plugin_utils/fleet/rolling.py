@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from .intent.problems import Problem, shown
+from ..intent.problems import Problem, shown
 
 Size = int | str
 

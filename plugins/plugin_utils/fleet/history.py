@@ -12,9 +12,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from .intent.problems import Problem, ProblemsError, shown
-from .intent.variables import NODE_VARIABLES
-from .kernel.state import MARKER
+from ..intent.problems import Problem, ProblemsError, shown
+from ..intent.variables import NODE_VARIABLES
+from ..kernel.state import MARKER
 
 PREVIOUS = "previous"
 Variables = Mapping[str, Any]
