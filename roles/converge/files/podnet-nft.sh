@@ -3,63 +3,79 @@
 # The nftables of podnet: load, compare, take back. Part of podnet-node, which is one file on a node
 # (`node_program` in workspace.py joins them).
 
-# The tables as they are loaded, without what they learn themselves: who the pods are.
-list_nft() { nft -s list table inet podnet; nft -s -t list table bridge podnet; } 2>/dev/null
+# The tables as they are loaded, without what they learn themselves: who the pods are. A table that
+# is there and cannot be listed is not one that is not there.
+has_table() { case "$tables
+" in *"table $1 podnet
+"*) ;; *) return 1 ;; esac; }  # FAMILY, of $tables
+list_nft() {
+  tables=$(nft list tables) || return
+  if has_table inet; then nft -s list table inet podnet || return; fi
+  if has_table bridge; then nft -s -t list table bridge podnet || return; fi
+}
 drop_nft() {  # FAMILY
-  ! nft list table "$1" podnet >/dev/null 2>&1 || nft delete table "$1" podnet
+  tables=$(nft list tables) || return
+  if has_table "$1"; then nft delete table "$1" podnet; fi
 }
 load_nft() {  # FILE: load it and record what the tables look like then
   nft -c -f "$1" && nft -f "$1" || return
   grep -q '^table bridge podnet' "$1" || drop_nft bridge || return
-  forget_ports
+  forget_ports || return
   record_nft "$(sha256sum <"$1" | cut -d' ' -f1)"
 }
-learned() {  # SET: elements of the bridge table, one on a line, the name of the port first
-  nft list set bridge podnet "$1" | tr '\n\t' '  ' | sed -n 's/.*elements = {\([^}]*\)}.*/\1/p' | tr , '\n'; echo
-}
 forget_ports() {  # what the bridge table learned of ports that are gone
+  tables=$(nft list tables) || return
+  has_table bridge || return 0
   for set in ports macs ports4 owners4 ports6 portsl owners6; do
-    gone=$(learned $set | while read -r port rest; do
-      [ -n "$port" ] || continue
-      name=${port#\"}; [ -e "/proc/sys/net/ipv4/conf/${name%\"}" ] || printf '%s,' "$port $rest"
-    done)
-    [ -z "$gone" ] || nft delete element bridge podnet $set "{ $gone }"
+    elements=$(nft list set bridge podnet $set) || return
+    # Elements, one on a line, the name of the port first.
+    gone=$(printf '%s\n' "$elements" | tr '\n\t' '  ' | sed -n 's/.*elements = {\([^}]*\)}.*/\1/p' |
+      tr , '\n' | while read -r port rest || [ -n "$port" ]; do
+        [ -n "$port" ] || continue
+        name=${port#\"}; [ -e "/proc/sys/net/ipv4/conf/${name%\"}" ] || printf '%s,' "$port $rest"
+      done)
+    [ -z "$gone" ] || nft delete element bridge podnet $set "{ $gone }" || return
   done
-} 2>/dev/null
-record_nft() {  # DIGEST of the file
-  table=$(list_nft | sha256sum) && mkdir -p "$run" && printf '%s %s\n' "$1" "${table%% *}" >"$run/nft"
 }
-# Whether the tables are as they were when they were loaded; $loaded is the digest of the file.
+record_nft() {  # DIGEST of the file
+  text=$(list_nft) && mkdir -p "$run" && table=$(printf '%s\n' "$text" | sha256sum) &&
+    printf '%s %s\n' "$1" "${table%% *}" >"$run/nft"
+}
+# Whether the tables are as they were when they were loaded (2: that cannot be told); $loaded is the
+# digest of the file.
 recorded_nft() {
-  read -r loaded table 2>/dev/null <"$run/nft" && [ "$(list_nft | sha256sum)" = "$table  -" ]
+  read -r loaded table 2>/dev/null <"$run/nft" || return 1
+  text=$(list_nft 2>/dev/null) || return 2
+  [ "$(printf '%s\n' "$text" | sha256sum)" = "$table  -" ]
 }
 
-back_up_nft() {  # NAME: a table that cannot be listed, or kept, is not one that is not there
+back_up_nft() {  # NAME
   mkdir -p "$txn/backup" && tables=$(nft list tables) || return
-  for family in inet bridge; do
-    case "$tables
-" in *"table $family podnet
-"*) nft -s -t list table $family podnet >"$txn/backup/$1.$family" || return ;; esac
-  done
   # Sets of the inet table have elements that the file gave them; others are kept by the kernel.
-  if [ -e "$txn/backup/$1.inet" ]; then
-    nft -s list table inet podnet >"$txn/backup/$1.inet" || return
-  fi
+  if has_table inet; then nft -s list table inet podnet >"$txn/backup/$1.inet" || return; fi
+  if has_table bridge; then nft -s -t list table bridge podnet >"$txn/backup/$1.bridge" || return; fi
   if [ -e "$run/nft" ]; then cp "$run/nft" "$txn/backup/$1.record" || return; fi
   : >"$txn/backup/$1.whole"
 }
-put_back_nft() {  # NAME: without a backup the line was not reached
+# NAME: without a backup the line was not reached. Done once: a rollback that is tried again must not
+# bring back what an earlier line's undo has gone behind meanwhile.
+put_back_nft() {
   old=$txn/backup/$1
   [ -e "$old.whole" ] || return 0
   { echo 'add table inet podnet; delete table inet podnet'; cat "$old.inet"
     if [ -e "$old.bridge" ]; then echo 'add table bridge podnet; flush table bridge podnet'; fi
     cat "$old.bridge"; } 2>/dev/null | nft -f - || return
   [ -e "$old.bridge" ] || drop_nft bridge || return
-  if [ -e "$old.record" ]; then cp "$old.record" "$run/nft"; else rm -f "$run/nft"; fi
+  if [ -e "$old.record" ]; then cp "$old.record" "$run/nft" || return; else rm -f "$run/nft"; fi
+  rm -f "$old.whole"
 }
 set_element() {  # add|delete SET ELEMENTS: of the table that is loaded
-  recorded_nft || loaded=
-  # What an undo would delete may be gone already.
-  if [ "$1" = delete ] && ! nft get element inet podnet "$2" "{ $3 }" >/dev/null 2>&1; then return 0; fi
-  nft "$1" element inet podnet "$2" "{ $3 }" && if [ -n "$loaded" ]; then record_nft "$loaded"; fi
+  recorded_nft; case $? in 0) ;; 1) loaded= ;; *) return 1 ;; esac
+  if [ "$1" = delete ]; then
+    tables=$(nft list tables) || return
+    has_table inet || return 0
+    # What an undo would delete may be gone already.
+    set -- "$2" "$3" "add element inet podnet $2 { $3 }; delete element inet podnet $2 { $3 }"
+  else set -- "$2" "$3" "add element inet podnet $2 { $3 }"; fi
+  nft "$3" && if [ -n "$loaded" ]; then record_nft "$loaded"; fi
 }
