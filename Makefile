@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-.PHONY: help setup setup-demo demo test unit golden golden-update netns mutants day2-table faults-table lint docs build clean
+.PHONY: help setup setup-demo setup-molecule molecule molecule-ci demo test unit golden golden-update netns mutants day2-table faults-table lint docs build clean
 SHELL := /bin/sh
 BIN := .venv/bin
 # Labs are namespaces, which need root.
@@ -39,23 +39,8 @@ netns: setup ## Real kernel, real SSH, real CNI plugins in namespaces; root
 mutants: setup ## Break each promise on purpose in a copy, and see its test fail; root
 	$(SUDO) $(BIN)/python tools/mutants
 
-day2-table: setup ## Every change of a live fleet under the loss meter, into docs/day2.md; root
-	$(SUDO) PODNET_WRITE_DOCS=1 $(PYTEST) -q tests/netns/test_day2_changes.py
+molecule: setup-molecule ## All scenarios on nodes that boot systemd, or one: S=day2_cidr; root
+	$(SUDO) PATH="$(CURDIR)/$(BIN):$$PATH" tools/scenarios $(S)
 
-faults-table: setup ## The catalogue of faults, into docs/verification.md; root
-	$(SUDO) PODNET_WRITE_DOCS=1 $(PYTEST) -q tests/netns/test_faults_catalogue.py
-
-docs: setup ## Write the tables that come from the schema
-	$(BIN)/python tools/datamodel.py
-
-build: setup ## The collection's archive
-	$(BIN)/ansible-galaxy collection build --force
-
-clean: ## Take down the labs and remove everything that the targets made
-	@tools/clean
-
-setup:
-	@tools/setup test
-
-setup-demo:
-	@tools/setup demo
+molecule-ci: setup-molecule ## The scenarios that CI runs; root
+	$(SUDO) PATH="$(CURDIR)/$(BIN):$$PATH" tools/scenarios default

@@ -1,0 +1,52 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Scenario `default`: mode auto, two segments, both families."""
+
+from __future__ import annotations
+
+import itertools
+import json
+
+import pytest
+from testinfra.host import Host
+
+Hosts = dict[str, Host]
+NETNS = "/run/podnet/netns/client"
+NEAR, FAR = ("node-1", "node-2"), ("node-1", "node-3")
+PAIRS = list(itertools.permutations(("node-1", "node-2", "node-3"), 2))
+
+
+def address(host: Host, family: int) -> str:
+    """The address that the pod sees on its own eth0."""
+    text = host.check_output(f"nsenter --net={NETNS} ip -j -{family} addr show eth0 scope global")
+    return str(json.loads(text)[0]["addr_info"][0]["local"])
+
+
+def route(host: Host, destination: str) -> str:
+    return str(host.check_output(f"ip -o route get {destination}"))
+
+
+@pytest.mark.parametrize("family", [4, 6])
+@pytest.mark.parametrize(("one", "other"), PAIRS)
+def test_pods_reach_each_other(hosts: Hosts, one: str, other: str, family: int) -> None:
+    target = address(hosts[other], family)
+    hosts[one].run_expect([0], f"nsenter --net={NETNS} ping -{family} -n -c 2 -W 3 {target}")
+
+
+@pytest.mark.parametrize("family", [4, 6])
+def test_same_segment_takes_plain_routes(hosts: Hosts, family: int) -> None:
+    one, other = (hosts[name] for name in NEAR)
+    assert " dev eth0 " in route(one, address(other, family))
+
+
+@pytest.mark.parametrize("family", [4, 6])
+def test_other_segment_takes_vxlan(hosts: Hosts, family: int) -> None:
+    one, other = (hosts[name] for name in FAR)
+    assert " dev pn" in route(one, address(other, family))
+
+
+@pytest.mark.parametrize("node", ["node-1", "node-2", "node-3"])
+def test_node_has_booted_and_keeps_the_network(hosts: Hosts, node: str) -> None:
+    host = hosts[node]
+    assert host.process.get(pid=1).comm == "systemd"
+    assert host.service("podnet").is_enabled
+    assert host.interface("cbr0").exists
