@@ -43,4 +43,28 @@ molecule: setup-molecule ## All scenarios on nodes that boot systemd, or one: S=
 	$(SUDO) PATH="$(CURDIR)/$(BIN):$$PATH" tools/scenarios $(S)
 
 molecule-ci: setup-molecule ## The scenarios that CI runs; root
-	$(SUDO) PATH="$(CURDIR)/$(BIN):$$PATH" tools/scenarios default
+	$(SUDO) PATH="$(CURDIR)/$(BIN):$$PATH" tools/scenarios default day2_cidr
+
+day2-table: setup ## Every change of a live fleet under the loss meter, into docs/day2.md; root
+	$(SUDO) PODNET_WRITE_DOCS=1 $(PYTEST) -q tests/netns/test_day2_changes.py
+
+faults-table: setup ## The catalogue of faults, into docs/verification.md; root
+	$(SUDO) PODNET_WRITE_DOCS=1 $(PYTEST) -q tests/netns/test_faults_catalogue.py
+
+docs: setup ## Write the tables that come from the schema
+	$(BIN)/python tools/datamodel.py
+
+build: setup ## The collection's archive
+	$(BIN)/ansible-galaxy collection build --force
+
+clean: ## Take down the labs and remove everything that the targets made
+	@tools/clean
+
+setup:
+	@tools/setup test
+
+setup-molecule:
+	@tools/setup molecule
+
+setup-demo:
+	@tools/setup demo
