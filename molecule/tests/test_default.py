@@ -4,32 +4,19 @@
 from __future__ import annotations
 
 import itertools
-import json
 
 import pytest
-from testinfra.host import Host
+from looks import Hosts, address, pings, route
 
-Hosts = dict[str, Host]
-NETNS = "/run/podnet/netns/client"
 NEAR, FAR = ("node-1", "node-2"), ("node-1", "node-3")
 PAIRS = list(itertools.permutations(("node-1", "node-2", "node-3"), 2))
-
-
-def address(host: Host, family: int) -> str:
-    """The address that the pod sees on its own eth0."""
-    text = host.check_output(f"nsenter --net={NETNS} ip -j -{family} addr show eth0 scope global")
-    return str(json.loads(text)[0]["addr_info"][0]["local"])
-
-
-def route(host: Host, destination: str) -> str:
-    return str(host.check_output(f"ip -o route get {destination}"))
 
 
 @pytest.mark.parametrize("family", [4, 6])
 @pytest.mark.parametrize(("one", "other"), PAIRS)
 def test_pods_reach_each_other(hosts: Hosts, one: str, other: str, family: int) -> None:
     target = address(hosts[other], family)
-    hosts[one].run_expect([0], f"nsenter --net={NETNS} ping -{family} -n -c 2 -W 3 {target}")
+    assert pings(hosts[one], target, family)
 
 
 @pytest.mark.parametrize("family", [4, 6])
