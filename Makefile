@@ -10,7 +10,7 @@ FAULTS := tests/netns/test_controller_faults.py
 PLAYBOOK := $(SUDO) $(BIN)/ansible-playbook -i inventory/lab
 
 help: ## Print this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "%-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: setup-demo ## The main job on five embedded nodes: build, converge, verify, report
 	@$(PLAYBOOK) podnet.fabric.lab_up
@@ -42,7 +42,7 @@ mutants: setup ## Break each promise on purpose in a copy, and see its test fail
 molecule: setup-molecule ## All scenarios on nodes that boot systemd, or one: S=day2_cidr; root
 	$(SUDO) PATH="$(CURDIR)/$(BIN):$$PATH" tools/scenarios $(S)
 
-molecule-ci: setup-molecule ## The scenarios that CI runs; root
+molecule-ci: setup-molecule ## The two scenarios that say most, default and day2_cidr; root
 	$(SUDO) PATH="$(CURDIR)/$(BIN):$$PATH" tools/scenarios default day2_cidr
 
 day2-table: setup ## Every change of a live fleet under the loss meter, into docs/day2.md; root
