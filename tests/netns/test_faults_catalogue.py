@@ -4,6 +4,7 @@ healthy pair, and names the object that is wrong and the node where it is."""
 
 from __future__ import annotations
 
+import datetime
 import os
 import random
 from collections.abc import Iterator, Sequence
@@ -104,7 +105,14 @@ def test_well_again(bench: FaultBench) -> None:
 
 
 def table(bench: FaultBench) -> str:
-    lines = ["| Fault | Detected | Named right | Pairs | Named |", "|---|---|---|---|---|"]
+    today = datetime.datetime.now(datetime.UTC).date().isoformat()
+    stamp = f"Measured on {today} by `make faults-table` on {os.cpu_count()} cores."
+    lines = [
+        stamp,
+        "",
+        "| Fault | Detected | Named right | Pairs | Named |",
+        "|---|---|---|---|---|",
+    ]
     for title, detected, right, bad, shown in bench.rows:
         cells = (title, "yes" if detected else "NO", "yes" if right else "no", len(bad), shown)
         lines.append("| " + " | ".join(str(cell).replace("|", "\\|") for cell in cells) + " |")
