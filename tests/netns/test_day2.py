@@ -82,10 +82,16 @@ def test_change_without_confirmation_goes_back(fleet: Fleet) -> None:
     before = state(fleet)
     edit(fleet, other_vni)
     (fleet.folder / "unconfirmed.yml").write_text(UNCONFIRMED, encoding="utf-8")
-    fleet.play("unconfirmed.yml", "-e", "podnet_confirm_seconds=6", check=True)
+    fleet.play("unconfirmed.yml", "-e", "podnet_confirm_seconds=15", check=True)
     assert "pn65" in fleet.ssh(ONE, "ip -br link"), "nothing was changed"
     # The same folder would be the same run, taken up again.
     second = fleet.play("converge", "-e", f"podnet_output_dir={fleet.folder / 'other'}")
     assert second.returncode and "another run is changing this node" in second.stdout
-    time.sleep(9)
+    end = time.monotonic() + 90  # generous, because the machine may be busy
+    while "pn65" in fleet.ssh(ONE, "ip -br link; ls /etc/podnet/txn 2>/dev/null || true"):
+        assert time.monotonic() < end, "nothing went back"
+        time.sleep(1)
+    while any("txn" in fleet.ssh(node, "ls /etc/podnet") for node in fleet.nodes):
+        assert time.monotonic() < end, "a change still waits"
+        time.sleep(1)
     assert_same(state(fleet), before)

@@ -1,0 +1,180 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Node tables of others, through Ansible's own inventory loader."""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible_collections.podnet.fabric.plugins.plugin_utils.plan import compile_fleet
+
+REPO = Path(__file__).resolve().parents[2]
+CSV = """name,ansible_host,underlay_addresses,pod_cidrs,segment,underlay_mtu,rack_unit
+worker-1,10.0.0.1,192.0.2.11;2001:db8::11,10.64.1.0/24 fd00:64:0:1::/64,rack-a,9000,7
+worker-2,10.0.0.2,"192.0.2.12 2001:db8::12","10.64.2.0/24 fd00:64:0:2::/64",,,
+"""
+SHARED = {"podnet_cluster_cidrs": ["10.64.0.0/16", "fd00:64::/48"]}
+
+
+def run(folder: Path, program: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    environment = {
+        **os.environ,
+        "ANSIBLE_CONFIG": str(REPO / "ansible.cfg"),
+        "ANSIBLE_COLLECTIONS_PATH": str(REPO / ".ansible" / "collections"),
+        "ANSIBLE_INVENTORY_ANY_UNPARSED_IS_FAILED": "1",
+        "ANSIBLE_NOCOLOR": "1",
+    }
+    command = [str(Path(sys.executable).parent / program), *arguments]
+    return subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, text=True, check=False
+    )
+
+
+def plain(item: dict[str, Any]) -> Any:
+    """Values of an inventory plugin are never templates, and the listing says so of each."""
+    return item.get("__ansible_unsafe", item)
+
+
+def load(folder: Path, **options: Any) -> dict[str, dict[str, Any]]:
+    """The hosts of the group that an inventory file gives, by the program that a user would ask.
+
+    Raises:
+        ValueError: what it says when it refuses.
+    """
+    path = folder / "nodes.yml"
+    path.write_text(json.dumps(options), encoding="utf-8")
+    done = run(folder, "ansible-inventory", "-i", str(path), "--list")
+    if done.returncode:
+        raise ValueError(done.stderr)
+    data = json.loads(done.stdout, object_hook=plain)
+    hosts = data[options.get("group", "podnet")]["hosts"]
+    return {host: data["_meta"]["hostvars"].get(host, {}) for host in hosts}
+
+
+def table(folder: Path, text: str, **options: Any) -> dict[str, dict[str, Any]]:
+    (folder / "nodes.csv").write_text(text, encoding="utf-8")
+    return load(folder, plugin="podnet.fabric.table", file="nodes.csv", **options)
+
+
+def usable(hosts: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """As the plan gets them; it must accept them."""
+    found = {
+        host: {k: v for k, v in variables.items() if k.startswith("podnet_")} | SHARED
+        for host, variables in hosts.items()
+    }
+    compile_fleet(found)
+    return found
+
+
+def test_a_table_is_a_fleet(tmp_path: Path) -> None:
+    hosts = table(tmp_path, CSV)
+    assert hosts["worker-1"]["ansible_host"] == "10.0.0.1"
+    assert hosts["worker-1"]["rack_unit"] == "7"
+    found = usable(hosts)
+    assert found["worker-1"]["podnet_pod_cidrs"] == ["10.64.1.0/24", "fd00:64:0:1::/64"]
+    assert found["worker-1"]["podnet_underlay_mtu"] == 9000
+    assert "podnet_segment" not in found["worker-2"]
+
+
+def test_the_plan_takes_a_table_as_it_is(tmp_path: Path) -> None:
+    table(tmp_path, CSV)
+    done = run(
+        tmp_path,
+        *("ansible-playbook", "-i", "nodes.yml", "podnet.fabric.plan", "-e", json.dumps(SHARED)),
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    routes = (tmp_path / "intended/worker-1/routes.batch").read_text(encoding="utf-8")
+    assert "10.64.2.0/24" in routes
+
+
+def test_headings_of_ones_own(tmp_path: Path) -> None:
+    columns = {"Host": "name", "IP": "underlay_addresses", "Pods": "pod_cidrs"}
+    text = "\ufeffHost, IP, Pods\nworker-1, 192.0.2.11, 10.64.1.0/24\n"
+    hosts = table(tmp_path, text, columns=columns, group="kube_node")
+    assert hosts == {
+        "worker-1": {
+            "podnet_pod_cidrs": ["10.64.1.0/24"],
+            "podnet_underlay_addresses": ["192.0.2.11"],
+        }
+    }
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", ["no column has the nodes' names"]),
+        ("host,pod_cidrs\na,10.64.1.0/24\n", ["no column has the nodes' names"]),
+        ("name,podnet_pod_cidr\na,x\n", ["not a node variable", "write podnet_pod_cidrs"]),
+        ("name,pod_cidrs\na,x\na,y\n,z\n", ["line 3", "twice", "line 4", "no name"]),
+        ("name,pod_cidrs\na,x,y\n", ["line 2", "more fields than headings"]),
+    ],
+)
+def test_tables_that_cannot_be_used(tmp_path: Path, text: str, words: list[str]) -> None:
+    with pytest.raises(ValueError) as caught:
+        table(tmp_path, text)
+    assert [word for word in words if word not in str(caught.value)] == []
+
+
+def node(name: str, cidrs: list[str], *addresses: str, **labels: str) -> dict[str, Any]:
+    listed = [{"type": "Hostname", "address": name}]
+    listed += [{"type": "InternalIP", "address": address} for address in addresses]
+    return {
+        "metadata": {"name": name, "labels": labels},
+        "spec": {"podCIDRs": cidrs, "podCIDR": (cidrs or [None])[0]},
+        "status": {"addresses": listed},
+    }
+
+
+NODES = {
+    "kind": "List",
+    "items": [
+        node("w1", ["10.64.1.0/24", "fd00:64:0:1::/64"], "192.0.2.11", "2001:db8::11", zone="a"),
+        node("w2", ["10.64.2.0/24", "fd00:64:0:2::/64"], "192.0.2.12", "2001:db8::12", zone="b"),
+    ],
+}
+
+
+def kubernetes(folder: Path, data: Any, **options: Any) -> dict[str, dict[str, Any]]:
+    (folder / "nodes.json").write_text(json.dumps(data), encoding="utf-8")
+    return load(folder, plugin="podnet.fabric.kubernetes", file="nodes.json", **options)
+
+
+def test_nodes_of_a_cluster_are_a_fleet(tmp_path: Path) -> None:
+    hosts = kubernetes(tmp_path, NODES, segment_label="zone")
+    assert hosts["w2"]["ansible_host"] == "192.0.2.12"
+    found = usable(hosts)
+    assert found["w1"]["podnet_segment"] == "a"
+    assert found["w1"]["podnet_underlay_addresses"] == ["192.0.2.11", "2001:db8::11"]
+
+
+def test_nodes_that_lack_something_are_named_all_at_once(tmp_path: Path) -> None:
+    bad = {"items": [node("w1", [], "192.0.2.11"), node("w2", ["10.64.2.0/24"])]}
+    with pytest.raises(ValueError) as caught:
+        kubernetes(tmp_path, bad, segment_label="zone")
+    for words in ("node w1: no pod CIDR", "node w2: no internal address", "label it"):
+        assert words in str(caught.value)
+    with pytest.raises(ValueError, match="not a list of nodes"):
+        kubernetes(tmp_path, [])
+
+
+def test_kubectl_is_asked_when_nothing_is_saved(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = tmp_path / "kubectl"
+    answer = tmp_path / "answer.json"
+    answer.write_text(json.dumps(NODES), encoding="utf-8")
+    program.write_text(
+        f'#!/bin/sh\n[ "$*" = "get nodes -o json --context=prod" ] || exit 3\ncat {answer}\n',
+        "utf-8",
+    )
+    program.chmod(program.stat().st_mode | stat.S_IXUSR)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    assert set(load(tmp_path, plugin="podnet.fabric.kubernetes", context="prod")) == {"w1", "w2"}
+    with pytest.raises(ValueError, match="exit code 3"):
+        load(tmp_path, plugin="podnet.fabric.kubernetes", context="other")
