@@ -7,20 +7,25 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: cni_plugins
-short_description: Unpack an archive of CNI plugins on a node
+short_description: Install CNI plugins on a node, from a package or an archive
 version_added: 0.1.0
 description:
-  - Checks the archive against its SHA-256 on the controller and sends it over the open connection.
-  - Needs tar on the node, and no Python and no internet.
+  - With O(package), has the node's package manager (apt-get or dnf) install it.
+  - Without, checks an archive against its SHA-256 on the controller and sends it over the open
+    connection. Its programs are installed; links and other files of it are not.
+  - Needs tar and base64 on the node for an archive, and no Python and no internet.
 options:
+  package:
+    description: Name of the distribution's package, with a version if need be.
+    type: str
   src:
     description: Path on the controller, or URL, of the archive.
     type: str
-    required: true
+    default: ""
   sha256:
-    description: SHA-256 of the archive.
+    description: SHA-256 of the archive; without it no archive is used.
     type: str
-    required: true
+    default: ""
   output_dir:
     description:
       - Folder on the controller for C(intended/), C(report/) and C(.podnet/).

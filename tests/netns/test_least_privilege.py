@@ -4,9 +4,12 @@ nothing on a node is open to others."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shlex
+import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from edits import TWO
@@ -77,6 +80,45 @@ def test_other_commands_are_refused(plain: Plain, command: str) -> None:
     said = plain.fleet.ssh(TWO, f"su podnet -c {text}")
     assert "password is required" in said or "not allowed" in said, said
     assert said.endswith("refused\n")
+
+
+def test_whoever_has_the_rules_is_root(plain: Plain) -> None:
+    """The page says so; a limit that is none must not be claimed."""
+    wrapped = "sudo -n /bin/sh -c 'echo BECOME-SUCCESS-x ; sh -s'"
+    said = plain.fleet.ssh(TWO, f"echo id -u | su podnet -c {shlex.quote(wrapped)}")
+    assert said.split() == ["BECOME-SUCCESS-x", "0"]
+
+
+# A package manager that has one package: the machine's own plugins. It notes what it is told.
+APT = r"""#!/bin/sh
+echo "$(id -un) $*" >>/run/apt
+[ "$1" = update ] || { mkdir -p BIN && cp /usr/lib/cni/* BIN/; }
+"""
+
+
+@pytest.mark.parametrize("way", ["package", "tarball"])
+def test_plugins_are_installed(plain: Plain, tmp_path: Path, way: str) -> None:
+    folder, archive = f"/opt/podnet-{way}/bin", tmp_path / "cni-plugins.tgz"
+    fake = shlex.quote(APT.replace("BIN", folder))
+    for node in plain.fleet.nodes:
+        plain.fleet.ssh(node, f"printf %s {fake} >/usr/local/bin/apt-get")
+        plain.fleet.ssh(node, "chmod 755 /usr/local/bin/apt-get")
+    subprocess.run(["tar", "-czf", str(archive), "-C", "/usr/lib/cni", "."], check=True)
+    given = {
+        "podnet_cni_bin_dir": folder,
+        "podnet_cni_install": way,
+        "podnet_cni_tarball": str(archive),
+        "podnet_cni_tarball_sha256": hashlib.sha256(archive.read_bytes()).hexdigest(),
+    }
+    said = plain.play("site", "-e", json.dumps(given))
+    assert "6 of 6 pairs verified" in said, said
+    found = plain.fleet.ssh(
+        TWO, f"stat -c '%U:%G %a' {folder} {folder}/bridge; cat /run/apt || true"
+    )
+    assert found.startswith("root:root 755\nroot:root 755\n")
+    apt = "root install -q -y --no-install-recommends containernetworking-plugins"
+    assert (apt in found) == (way == "package")
+    plain.fleet.ssh(TWO, "rm -f /run/apt")
 
 
 def test_without_the_rules_it_does_not_work(plain: Plain) -> None:
