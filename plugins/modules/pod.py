@@ -171,6 +171,7 @@ actions:
   returned: always
 """
 
+import os
 from typing import Any, Dict, List, Optional
 
 from ansible.module_utils.basic import AnsibleModule
@@ -291,6 +292,7 @@ def diff(before: List[str], after: List[str]) -> Dict[str, Any]:
 
 def main() -> None:
     module = AnsibleModule(argument_spec=SPEC, supports_check_mode=True)
+    os.umask(0o022)  # whatever the login's is: root runs some of what is written here
     try:
         pod = Pod(module.params["name"], module.params["bin_dirs"])
         with pod.locked(check=module.check_mode):

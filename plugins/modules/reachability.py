@@ -375,6 +375,7 @@ def probed(params: Dict[str, Any]) -> Dict[str, Any]:
 
 def main() -> None:
     module = AnsibleModule(argument_spec=SPEC)
+    os.umask(0o022)  # whatever the login's is: root runs some of what is written here
     params = module.params
     if len(set(params["pods"])) != 2:
         module.fail_json(msg=f"pods: expected two different names, found {params['pods']}")

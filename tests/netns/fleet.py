@@ -121,14 +121,16 @@ class Fleet:
         self.play("lab_down", check=True)
 
     def module(
-        self, node: str, name: str, arguments: dict[str, Any], *, fails: bool = False
+        self, node: str, name: str, arguments: dict[str, Any], *more: str, fails: bool = False
     ) -> dict[str, Any]:
-        """Run one module on a node; its result. ``_check`` among the arguments: check mode."""
+        """Run one module on a node; its result. ``_check`` among the arguments: check mode.
+        ``more``: arguments of the command line."""
         check = arguments.pop("_check", False)
         done = self._run(
             ["ansible", "-i", "hosts.yml", node, "-m", name, "-a", json.dumps(arguments)]
             + ["-e", f"@{self.labs / self.name / 'vars.json'}"]
-            + (["--check"] if check else []),
+            + (["--check"] if check else [])
+            + list(more),
             ANSIBLE_STDOUT_CALLBACK="ansible.builtin.minimal",
             ANSIBLE_CALLBACK_RESULT_FORMAT="json",
         )

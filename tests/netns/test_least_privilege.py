@@ -9,7 +9,7 @@ import json
 import shlex
 import subprocess
 from collections.abc import Iterator
-from pathlib import Path
+from typing import Any
 
 import pytest
 from edits import TWO
@@ -26,7 +26,15 @@ cat >/etc/sudoers.d/podnet <<'RULES'
 chmod 440 /etc/sudoers.d/podnet && visudo -cqf /etc/sudoers.d/podnet
 """
 AS_USER = json.dumps({"ansible_user": "podnet", "ansible_become": True})
-OURS = "/etc/podnet /run/podnet /usr/local/sbin/podnet-node /etc/cni/net.d /etc/systemd/system"
+OURS = (
+    "/etc/podnet /run/podnet /var/lib/podnet /var/lib/cni /usr/local/sbin /etc/cni"
+    " /etc/systemd/system /etc/iproute2/rt_protos.d /opt/podnet-tarball"
+)
+# What a careless node has: everything that root makes through sudo is open to everybody.
+LOOSE = "Defaults:podnet umask=0000, umask_override"
+
+
+PLUGINS = {"bin_dirs": ["/opt/podnet-tarball/bin"]}
 
 
 class Plain:
@@ -39,6 +47,21 @@ class Plain:
 
     def play(self, playbook: str, *arguments: str) -> str:
         return self.fleet.play(playbook, "-e", AS_USER, *arguments, check=True).stdout
+
+    def module(self, name: str, arguments: dict[str, Any]) -> None:
+        self.fleet.module(TWO, name, arguments, "-e", AS_USER)
+
+    def archive(self, folder: str = "/opt/podnet-tarball/bin") -> dict[str, str]:
+        """Variables that have the machine's own plugins installed from an archive."""
+        path = self.fleet.folder / "cni-plugins.tgz"
+        if not path.exists():
+            subprocess.run(["tar", "-czf", str(path), "-C", "/usr/lib/cni", "."], check=True)
+        return {
+            "podnet_cni_bin_dir": folder,
+            "podnet_cni_install": "tarball",
+            "podnet_cni_tarball": str(path),
+            "podnet_cni_tarball_sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+        }
 
 
 @pytest.fixture(scope="module")
@@ -97,19 +120,13 @@ echo "$(id -un) $*" >>/run/apt
 
 
 @pytest.mark.parametrize("way", ["package", "tarball"])
-def test_plugins_are_installed(plain: Plain, tmp_path: Path, way: str) -> None:
-    folder, archive = f"/opt/podnet-{way}/bin", tmp_path / "cni-plugins.tgz"
+def test_plugins_are_installed(plain: Plain, way: str) -> None:
+    folder = f"/opt/podnet-{way}/bin"
     fake = shlex.quote(APT.replace("BIN", folder))
     for node in plain.fleet.nodes:
         plain.fleet.ssh(node, f"printf %s {fake} >/usr/local/bin/apt-get")
         plain.fleet.ssh(node, "chmod 755 /usr/local/bin/apt-get")
-    subprocess.run(["tar", "-czf", str(archive), "-C", "/usr/lib/cni", "."], check=True)
-    given = {
-        "podnet_cni_bin_dir": folder,
-        "podnet_cni_install": way,
-        "podnet_cni_tarball": str(archive),
-        "podnet_cni_tarball_sha256": hashlib.sha256(archive.read_bytes()).hexdigest(),
-    }
+    given = plain.archive(folder) | {"podnet_cni_install": way}
     said = plain.play("site", "-e", json.dumps(given))
     assert "6 of 6 pairs verified" in said, said
     found = plain.fleet.ssh(
@@ -129,15 +146,24 @@ def test_without_the_rules_it_does_not_work(plain: Plain) -> None:
 
 
 def test_nothing_on_a_node_is_open_to_others(plain: Plain) -> None:
-    """Written by nobody but root; no file that only root may read is needed, as none is secret."""
-    plain.play("site")
+    """Written by nobody but root, while probe pods and a pod of somebody live; no file that only
+    root may read is needed, as none is secret."""
+    plain.play("reset", "-e", "podnet_yes=true")
+    plain.fleet.ssh(TWO, f"rm -rf /opt/podnet-tarball; echo '{LOOSE}' >/etc/sudoers.d/loose")
+    plain.play("site", "-e", json.dumps(plain.archive()))
+    plain.module("podnet.fabric.pod", {"name": "web", **PLUGINS})
+    probes = {"conflist": "/etc/cni/net.d/10-podnet.conflist", "node": TWO, **PLUGINS}
+    plain.module("podnet.fabric.reachability", {"state": "started", **probes})
     found = plain.fleet.ssh(
         TWO,
-        f"find {OURS} ! -type l \\( -perm /022 -o ! -user root -o ! -group root \\) -print; "
-        f"find {OURS} -type f -path '*podnet*' | wc -l",
-    ).split()
+        f"find {OURS} ! -type l \\( -perm /022 -o -perm /7000 -o ! -user root -o ! -group root \\)"
+        f" -printf '%M %u %p\\n'; find {OURS} -type f -path '*podnet*' | wc -l",
+    ).splitlines()
+    plain.module("podnet.fabric.reachability", {"state": "absent", **probes})
+    plain.module("podnet.fabric.pod", {"name": "web", "state": "absent", **PLUGINS})
+    plain.fleet.ssh(TWO, "rm /etc/sudoers.d/loose")
     assert found[:-1] == []
-    assert int(found[-1]) > 10, "the places have moved"
+    assert int(found[-1]) > 20, "the places have moved"
 
 
 def test_no_secret_is_on_a_node(plain: Plain) -> None:
