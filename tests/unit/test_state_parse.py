@@ -251,3 +251,21 @@ def test_noise_is_an_error(text: str) -> None:
 )
 def test_nothing_printed_means_nothing_there(name: str) -> None:
     read({**SECTIONS, name: ""})
+
+
+@pytest.mark.parametrize(
+    "dst",
+    [
+        "fd00:99::%x\nsystemctl reboot\n/64",  # the module ipaddress takes this one
+        "fd00:99::%$(reboot)/64",
+        "10.64.9.0/24 via 192.0.2.9",
+        "10.64.9.0/24\n",
+        "10.64.9.0/24; reboot",
+        "-batch/24",
+    ],
+)
+def test_a_node_cannot_write_into_the_lines_of_others(dst: str) -> None:
+    """A range that retires is taken from one node's routes into the plans of all."""
+    own = {"dst": dst, "gateway": "192.0.2.2", "protocol": "112", "metric": 112, "flags": []}
+    with pytest.raises(UnreadableError, match="which is no network"):
+        parse(answer({**SECTIONS, "routes6": [own]}), frozenset())

@@ -29,6 +29,7 @@ from .objects import (
 
 MARKER = "@@podnet "
 PROTOCOL_NAMES = (str(ROUTE_PROTOCOL), "podnet")
+PREFIX = re.compile(r"[0-9a-f:.]+/[0-9]{1,3}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -269,6 +270,10 @@ def _routes(
 
 
 def _route(dst: str, item: Mapping[str, Any]) -> Route:
+    # A range that retires goes from here into the lines of other nodes. `ipaddress` is no guard: it
+    # takes any text as the zone of an IPv6 address.
+    if not PREFIX.fullmatch(dst):
+        raise ValueError(f"a route to {dst[:80]!r}, which is no network")
     return Route(
         dst=dst,
         via=item.get("gateway") or item.get("via", {}).get("host", ""),
