@@ -47,11 +47,17 @@ class Workspace:
         """The fleet that the plan stage of this run saved."""
         return Fabric.from_dict(self.load("fabric.json", "run the role plan first"))
 
+    def _file(self, name: str) -> Path:
+        """Names hold names of hosts, which not every playbook has had checked by the plan."""
+        if ".." in Path(name).parts:
+            raise WorkspaceError(f"{name!r} is outside {self.state}; correct the host's name")
+        return self.state / name
+
     def save(self, name: str, data: Any) -> None:
-        write(self.state / name, json.dumps(data, indent=1) + "\n")
+        write(self._file(name), json.dumps(data, indent=1) + "\n")
 
     def load(self, name: str, remedy: str) -> Any:
-        path = self.state / name
+        path = self._file(name)
         try:
             return json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
@@ -98,7 +104,7 @@ class Workspace:
         return run
 
     def has_run(self, node: str) -> bool:
-        return (self.state / "run" / f"{node}.json").is_file()
+        return self._file(f"run/{node}.json").is_file()
 
     def forget(self, names: Iterable[str]) -> list[str]:
         """Remove the rendered definitions of nodes that are not in the fleet any more. Only

@@ -5,10 +5,15 @@ is covered at once: refused with a problem that names it, or inert."""
 from __future__ import annotations
 
 import re
+import subprocess
 from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible_collections.podnet.fabric.plugins.plugin_utils.causes import look
+from ansible_collections.podnet.fabric.plugins.plugin_utils.cni_install import archive_script
 from ansible_collections.podnet.fabric.plugins.plugin_utils.intent.model import Fabric
 from ansible_collections.podnet.fabric.plugins.plugin_utils.intent.problems import (
     PREFIX,
@@ -19,8 +24,11 @@ from ansible_collections.podnet.fabric.plugins.plugin_utils.intent.schema import
     NODE_KEYS,
     Key,
 )
+from ansible_collections.podnet.fabric.plugins.plugin_utils.kernel.state import State
+from ansible_collections.podnet.fabric.plugins.plugin_utils.node import script_to_read
 from ansible_collections.podnet.fabric.plugins.plugin_utils.plan import compile_fleet, plan_node
 from ansible_collections.podnet.fabric.plugins.plugin_utils.render import render_node
+from ansible_collections.podnet.fabric.plugins.plugin_utils.settle import settle
 from ansible_collections.podnet.fabric.plugins.plugin_utils.workspace import templates
 
 MARK = "hostile"
@@ -43,6 +51,9 @@ STRINGS = (
     f"%{MARK}s%n",
 )
 TEMPLATES = templates()
+JSON = ("list", "json")
+# Free words of the data model, and where the model has them.
+WORDS = ("bin_dir", "conf_dir", "file", "network", "version")
 
 
 def hosts(name: str = "worker-2") -> dict[str, dict[str, Any]]:
@@ -86,9 +97,33 @@ def rendered(fabric: Fabric) -> dict[str, str]:
 
 def only_in_json(texts: dict[str, str]) -> bool:
     """What is accepted as it stands is free data of CNI plugins, which are files of JSON."""
-    return all(
-        MARK not in text for name, text in texts.items() if not name.endswith(("list", "json"))
-    )
+    return all(MARK not in text for name, text in texts.items() if not name.endswith(JSON))
+
+
+def questions(fabric: Fabric, name: str) -> tuple[str, str]:
+    """The shell texts that ask a node: for its state, and for the cause of a failure."""
+    pods = {"ipv4": "10.64.1.5"}
+    reading = script_to_read(fabric, plan_node(fabric, name))
+    return reading, look.script(fabric, name, pods, ["10.64.2.5"])
+
+
+def taken_apart(text: str) -> tuple[list[str], dict[str, str]]:
+    """Lines that a shell reads as its own, and the files that it only writes, by name."""
+    shell: list[str] = []
+    files: dict[str, str] = {}
+    lines = iter(text.splitlines())
+    for line in lines:
+        shell.append(line)
+        start = re.fullmatch(r"cat > \"\$stage/([^\"]+)\" <<'(PODNET_[0-9a-f]+)'", line)
+        if start:
+            body = iter(lambda end=start[2]: _next(lines, end), None)
+            files[start[1]] = "\n".join(body)
+    return shell, files
+
+
+def _next(lines: Iterator[str], end: str) -> str | None:
+    line = next(lines)
+    return None if line == end else line
 
 
 @pytest.mark.parametrize("key", [*FLEET_KEYS, *NODE_KEYS], ids=lambda key: key.name)
@@ -105,9 +140,33 @@ def test_refused_or_inert(key: Key, number: int) -> None:
             assert len(text) < 20_000, "the value is shown in part only"
         else:
             assert only_in_json(rendered(fabric))
+            for node in fabric.nodes:
+                staged = settle(fabric, node.name, State(has_systemd=True), 3, "run1")["staged"]
+                shell, files = taken_apart(staged)
+                assert {"add.do", "add.undo", "files/podnet-node"} <= set(files)
+                assert only_in_json(files)
+                assert MARK not in "\n".join([*shell, *questions(fabric, node.name)])
 
 
 @pytest.mark.parametrize("number", range(len(STRINGS)))
 def test_names_of_nodes(number: int) -> None:
     with pytest.raises(ProblemsError):
         compile_fleet(hosts(STRINGS[number]))
+
+
+@pytest.mark.parametrize("word", [*WORDS, "bridge"])
+def test_quoted_all_the_same(word: str, tmp_path: Path) -> None:
+    """The readers refuse these values; if one did not, the shell would see a word all the same."""
+    fabric, fell = compile_fleet(hosts()), tmp_path / "fell"
+    for text in STRINGS:
+        hostile = text.replace(f"/{MARK}", str(fell)).replace("\0", "")
+        cni = replace(fabric.cni, **{word: hostile}) if word in WORDS else fabric.cni
+        given = replace(fabric, cni=cni, bridge=hostile if word == "bridge" else fabric.bridge)
+        texts = [*questions(given, "worker-1")]
+        if word == "bin_dir":
+            texts.append(archive_script(b"", hostile).decode())
+        for script in texts:
+            # The texts only read. `touch` is a word that is found whatever the path is.
+            run = f"PATH=/nowhere\ntouch() {{ echo fell >{fell}; }}\n{script}"
+            subprocess.run(["sh", "-s"], input=run.encode(), capture_output=True, check=False)
+            assert not fell.exists(), (text, script)

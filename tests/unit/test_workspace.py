@@ -44,3 +44,15 @@ def test_a_run_begins_with_nothing_of_the_last_one(tmp_path: Path) -> None:
     assert not workspace.is_over("another run's") and not workspace.is_over("")
     workspace.begin(os.getpid())
     assert workspace.is_over("0a1b") and workspace.is_over("2c3d")
+
+
+@pytest.mark.parametrize("host", ["../../victim", "../victim", "a/../../../victim"])
+def test_no_name_of_a_host_leads_out_of_the_folder(tmp_path: Path, host: str) -> None:
+    workspace = Workspace(str(tmp_path / "work"))
+    with pytest.raises(WorkspaceError, match="outside"):
+        workspace.save(f"run/{host}.history.json", {})
+    with pytest.raises(WorkspaceError, match="outside"):
+        workspace.load(f"observed/start/{host}.json", "")
+    with pytest.raises(WorkspaceError, match="outside"):
+        workspace.has_run(host)
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
