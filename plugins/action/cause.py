@@ -78,12 +78,13 @@ def _name(workspace: Workspace, hosts: list[str]) -> dict[str, Any]:
             blind.append(f"{host} could not be looked at: {error}")
     results = [Result.from_dict(item) for item in saved["results"]]
     scene = Scene(fabric, looks, started, int(saved["run"]["port"]), checksums)
-    model = disagreements(scene, results) if saved["run"].get("model") else []
-    lines = model_lines(model)
-    workspace.save("observed/model.json", {"began": saved["began"], "disagreements": lines})
-    notes = {"podnet_lines": ["", *lines, ""]} if model else {}
+    notes: dict[str, Any] = {}
+    if saved["run"].get("model"):
+        lines = model_lines(disagreements(scene, results))
+        workspace.save("observed/model.json", {"began": saved["began"], "disagreements": lines})
+        notes = {"podnet_lines": ["", *lines, ""]} if lines else {}
     if verdict(saved["summary"]) == "pass":
-        return notes
+        return {**notes, "warnings": blind} if blind else notes
     found = causes(scene, results)
     data = [{**cause.to_dict(), "results": list(ids)} for cause, ids in found]
     workspace.save("observed/causes.json", {"began": saved["began"], "causes": data})

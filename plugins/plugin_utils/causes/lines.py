@@ -6,7 +6,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Sequence
 
-from ..verdicts.summary import MESSAGE, SHOWN
+from ..verdicts.summary import MESSAGE, SHOWN, fact_lines
 from .suspects import Cause
 
 
@@ -37,16 +37,7 @@ def cause_lines(causes: Sequence[tuple[Cause, tuple[str, ...]]]) -> list[str]:
         more = f" and {len(pairs) - 3} more" if len(pairs) > 3 else ""
         head = f"CAUSE {cause.node}: {cause.kind} {cause.object} ({names}{more})"
         lines += textwrap.wrap(head, MESSAGE, subsequent_indent=" " * 6)
-        for name in ("expected", "found", "repair"):
-            text = f"{name}: {getattr(cause, name)}"
-            lines += textwrap.wrap(
-                text,
-                MESSAGE,
-                initial_indent=" " * 6,
-                subsequent_indent=" " * 8,
-                break_long_words=False,
-                break_on_hyphens=False,
-            )
+        lines += fact_lines(cause, ("expected", "found", "repair"), 6)
     if len(causes) > SHOWN:
         lines.append(f"… and {len(causes) - SHOWN} more; the report has them all")
     return lines

@@ -141,7 +141,7 @@ FLEET_KEYS: tuple[Key, ...] = (
         "bound",
         choices=("bound", "any"),
         about=(
-            "Whether a pod is bound to the MAC and the addresses that it was started with: "
+            "Whether a pod is bound to the MAC and the addresses that it used first: "
             "`bound` (IP, ARP, neighbour discovery, MAC), or `any`."
         ),
     ),

@@ -175,6 +175,22 @@ def _heads_on_end(columns: Sequence[str], first: int, room: int, label: int) -> 
     ]
 
 
+def fact_lines(item: object, names: Sequence[str], indent: int) -> list[str]:
+    """Attributes as `name: value`, wrapped; commands are not broken inside a word."""
+    return [
+        line
+        for name in names
+        for line in textwrap.wrap(
+            f"{name}: {getattr(item, name)}",
+            MESSAGE,
+            initial_indent=" " * indent,
+            subsequent_indent=" " * (indent + 2),
+            break_long_words=False,
+            break_on_hyphens=False,
+        )
+    ]
+
+
 def problem_lines(problems: Sequence[Problem]) -> list[str]:
     """The first problems with what to do, and how many more there are."""
     lines: list[str] = []
@@ -188,16 +204,8 @@ def problem_lines(problems: Sequence[Problem]) -> list[str]:
         example = problem.examples[0]
         # Between nodes the cause is looked for next, and comes with what repairs it.
         between = example.source != example.target and example.kind not in OUTSIDE
-        for name in ("expected", "found") if between else ("expected", "found", "remedy"):
-            text = f"{name}: {getattr(example, name)}"
-            lines += textwrap.wrap(
-                text,
-                MESSAGE,
-                initial_indent=" " * 5,
-                subsequent_indent=" " * 7,
-                break_long_words=False,
-                break_on_hyphens=False,
-            )
+        names = ("expected", "found") if between else ("expected", "found", "remedy")
+        lines += fact_lines(example, names, 5)
     if len(problems) > SHOWN:
         lines.append(f"… and {len(problems) - SHOWN} more; the report has them all")
     return lines
