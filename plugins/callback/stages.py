@@ -4,11 +4,11 @@
 
 from __future__ import annotations
 
-import shutil
+import os
 import sys
 import textwrap
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+import time
+from collections.abc import Mapping
 from typing import Any
 
 from ansible import constants as C
@@ -16,6 +16,18 @@ from ansible import context
 from ansible.plugins.callback import CallbackBase
 from ansible.plugins.loader import action_loader
 from ansible.utils.color import stringc
+from ansible_collections.podnet.fabric.plugins.plugin_utils.screen import (
+    STAGE,
+    WIDTH,
+    Running,
+    Stage,
+    counters,
+    failure_text,
+    progress,
+    row,
+    sentence,
+    worst,
+)
 
 DOCUMENTATION = r"""
 name: stages
@@ -26,7 +38,8 @@ description:
   - Shows one line per task with the number of nodes, and failures at once and in full.
   - A stage is the role that a task belongs to, or the play where there is no role. The run ends
     with one summary per stage.
-  - On a terminal the line of the running task counts the nodes that are done, in place.
+  - On a terminal the line of the running task counts the nodes that are done and those that failed,
+    and says about how long the others will take, in place.
   - A result may carry C(podnet_summary), one line that stands for the task, and C(podnet_lines),
     lines that are printed as they are.
   - Tasks that were skipped on every node are not shown.
@@ -38,97 +51,11 @@ author:
   - podnet developers (@podnet)
 """
 
-WIDTH = 80
-STAGE = 13  # columns of the stage's name, longest role name and a space
 # Ansible's own steps: shown only when they fail.
 QUIET_ACTIONS = {
     *("ansible.builtin.validate_argument_spec", "validate_argument_spec"),
     *C._ACTION_ALL_INCLUDES,
 }
-# What a failed result may hold besides msg, in the order in which it helps.
-OUTPUTS = ("module_stderr", "stderr", "stdout", "module_stdout")
-STATES = ("unreachable", "failed", "changed", "ok")
-
-
-@dataclass
-class Running:
-    """The task that runs now and what came of it so far."""
-
-    stage: str
-    name: str
-    once: bool
-    quiet: bool
-    hosts: int
-    opened: bool = False
-    results: dict[str, str] = field(default_factory=dict)
-    skipped: int = 0
-    summaries: dict[str, str] = field(default_factory=dict)
-    items_shown: set[str] = field(default_factory=set)
-
-
-@dataclass
-class Stage:
-    """What the summary says of a stage: the worst result of every node, and its last words."""
-
-    hosts: dict[str, str] = field(default_factory=dict)
-    once: dict[str, str] = field(default_factory=dict)
-    summary: str = ""
-
-
-def worst(old: str | None, new: str) -> str:
-    """The result that a person must know of two results of one node."""
-    return new if old is None or STATES.index(new) < STATES.index(old) else old
-
-
-def count(results: Iterable[str]) -> dict[str, int]:
-    """Result → number of nodes; every result is a key."""
-    found = list(results)
-    return {state: found.count(state) for state in STATES}
-
-
-def counters(results: Mapping[str, str], once: bool) -> str:
-    """`ok=5 changed=3`: as in Ansible, ok counts the changed too. Other zeros are left out."""
-    number = count(results.values())
-    if once:
-        return next((state for state in STATES if number[state]), "")
-    parts = [f"ok={number['ok'] + number['changed']}", f"changed={number['changed']}"]
-    parts += [f"{state}={number[state]}" for state in ("failed", "unreachable") if number[state]]
-    return " ".join(parts)
-
-
-def sentence(stage: Stage, check: bool) -> str:
-    """One stage in words: `5 nodes: 3 changed, 1 ok, 1 failed (worker-2); 20 pairs verified`."""
-    results = stage.hosts or stage.once
-    number = count(results.values())
-    words = {"changed": "would change" if check else "changed"}
-    parts = []
-    for state in ("changed", "ok", "failed", "unreachable"):
-        if not number[state]:
-            continue
-        word = words.get(state, state)
-        named = sorted(host for host, found in results.items() if found == state)
-        where = f" ({', '.join(named)})" if state in ("failed", "unreachable") else ""
-        parts.append((f"{number[state]} {word}" if stage.hosts else word) + where)
-    nodes = f"{len(results)} node{'s' if len(results) != 1 else ''}: " if stage.hosts else ""
-    # Such as the check before a change: every node was read well, and yet nothing goes on.
-    if stage.hosts and {"failed", "unreachable"} & set(stage.once.values()):
-        parts.append("failed for the whole fleet")
-    text = nodes + ", ".join(parts)
-    return f"{text}; {stage.summary}" if stage.summary else text
-
-
-def failure_text(result: Mapping[str, Any]) -> str:
-    """What a failed result says, as lines: its message, then what its command printed."""
-    texts = [str(result.get("msg") or result.get("censored") or result.get("reason") or "")]
-    if result.get("rc") not in (None, 0):
-        texts.append(f"exit code {result['rc']}")
-    texts += [str(result[key]) for key in OUTPUTS if result.get(key)]
-    lines: list[str] = []
-    for text in texts:
-        stripped = text.strip("\n")
-        if stripped.strip() and stripped not in lines:
-            lines.append(stripped)
-    return "\n".join(lines) or "failed without a message; -v shows the whole result"
 
 
 class CallbackModule(CallbackBase):
@@ -148,6 +75,7 @@ class CallbackModule(CallbackBase):
         self._stages: dict[str, Stage] = {}
         self._shown_stage = ""
         self._task: Running | None = None
+        self._began = 0.0
 
     # --- the run ---------------------------------------------------------------------------
 
@@ -174,6 +102,7 @@ class CallbackModule(CallbackBase):
             quiet=task.action in QUIET_ACTIONS,
             hosts=len(self._play_hosts - self._gone),
         )
+        self._began = time.monotonic()
         self._progress()
 
     def v2_playbook_on_handler_task_start(self, task: Any) -> None:
@@ -198,7 +127,7 @@ class CallbackModule(CallbackBase):
         for name, stage in self._stages.items():
             bad = {*stage.hosts.values(), *stage.once.values()} & {"failed", "unreachable"}
             color = C.COLOR_ERROR if bad else None
-            for line in self._row(name, sentence(stage, self._check)):
+            for line in row(name, sentence(stage, self._check)):
                 self._say(line, color)
         if handled := sum(stats.rescued.values()):
             self._say(" " * STAGE + f"{handled} of the failures handled by the playbook itself")
@@ -310,6 +239,7 @@ class CallbackModule(CallbackBase):
         if self._display.verbosity:
             self._under(f"at {result.task.get_path()}", C.COLOR_VERBOSE)
             self._under(self._dump_results(result.result), C.COLOR_VERBOSE)
+        self._progress()
 
     def _open(self) -> None:
         """Print the task's name now, because something is to stand below it."""
@@ -355,14 +285,6 @@ class CallbackModule(CallbackBase):
         self._say(task.stage)
         return " " * STAGE + task.name
 
-    @staticmethod
-    def _row(name: str, text: str) -> list[str]:
-        """A stage and its sentence, in lines of at most 80 columns."""
-        lines = textwrap.wrap(text, WIDTH - STAGE) or [""]
-        first = [f"{name:<{STAGE}}{lines[0]}"] if len(name) < STAGE else [name]
-        rest = lines[1:] if len(name) < STAGE else lines
-        return first + [" " * STAGE + line for line in rest]
-
     def _under(self, text: str, color: str | None = None) -> None:
         self._say(textwrap.indent(text, " " * (STAGE + 2)), color)
 
@@ -375,13 +297,14 @@ class CallbackModule(CallbackBase):
         task = self._task
         if not self._terminal or task is None or task.quiet:
             return
-        done = len(task.results) + task.skipped
-        number = "" if task.once or task.hosts < 2 else f"  {done}/{task.hosts}"
-        stage = task.stage if len(task.stage) < STAGE else ""
-        text = f"{stage:<{STAGE}}{task.name}{number}  {note}".rstrip()
-        columns = shutil.get_terminal_size((WIDTH, 24)).columns
+        # Of the terminal itself: COLUMNS may be what another program once exported.
+        try:
+            columns = os.get_terminal_size(sys.stdout.fileno()).columns
+        except OSError:
+            columns = WIDTH
+        text = progress(task, time.monotonic() - self._began, columns, note)
         # The cursor goes back to the first column, so that a line from elsewhere lands there.
-        sys.stdout.write(f"\r{text[: columns - 1]}\x1b[K\r")
+        sys.stdout.write(f"\r{text}\x1b[K\r")
         sys.stdout.flush()
 
     def _erase(self) -> None:
