@@ -33,7 +33,7 @@ from ansible_collections.podnet.fabric.plugins.plugin_utils.verdicts.scene impor
 )
 from ansible_collections.podnet.fabric.plugins.plugin_utils.verdicts.summary import summary
 
-CLUSTER: dict[Family, str] = {"ipv4": "10.64.0.0/16", "ipv6": "fd00:64::/48"}
+CLUSTER: dict[Family, str] = {"ipv4": "10.64.0.0/15", "ipv6": "fd00:64::/48"}
 OUTSIDE = (("203.0.113.10", 7717), ("2001:db8:ffff::10", 7717))
 
 
@@ -47,7 +47,10 @@ def fabric_of(
     for segment, size in enumerate(sizes):
         for position in range(size):
             number = len(hosts) + 1
-            pods = {"ipv4": f"10.64.{number}.0/24", "ipv6": f"fd00:64:0:{number:x}::/64"}
+            pods = {
+                "ipv4": f"10.{64 + number // 256}.{number % 256}.0/24",
+                "ipv6": f"fd00:64:0:{number:x}::/64",
+            }
             hosts[f"node-{number:02}"] = {
                 "podnet_cluster_cidrs": [CLUSTER[family] for family in families],
                 "podnet_pod_cidrs": [pods[family] for family in families],

@@ -16,21 +16,21 @@ import pytest
 from ansible_collections.podnet.fabric.plugins.action.report import TEMPLATES
 from ansible_collections.podnet.fabric.plugins.plugin_utils.report.data import report_data
 from ansible_collections.podnet.fabric.plugins.plugin_utils.report.html import (
-    details,
-    matrix,
     report_html,
     topology_of,
 )
 from ansible_collections.podnet.fabric.plugins.plugin_utils.report.junit import junit_xml
+from ansible_collections.podnet.fabric.plugins.plugin_utils.report.matrix import details, matrix
 from ansible_collections.podnet.fabric.plugins.plugin_utils.report.topology import (
     Drawing,
     Topology,
     draw,
 )
 from ansible_collections.podnet.fabric.plugins.plugin_utils.verdicts.results import Result
+from ansible_collections.podnet.fabric.plugins.plugin_utils.verdicts.sample import Sample
 from ansible_collections.podnet.fabric.plugins.plugin_utils.verdicts.scene import Run
 from ansible_collections.podnet.fabric.plugins.plugin_utils.workspace import role_file
-from observed import Observed, fabric_of, healthy
+from observed import OUTSIDE, Observed, fabric_of, healthy
 
 ROOT = Path(__file__).resolve().parents[2]
 SOURCES = {name: role_file("report", "templates", name) for name in TEMPLATES}
@@ -197,7 +197,7 @@ def test_a_title_cannot_end_the_embedded_data() -> None:
 def test_matrix_and_details_agree_with_the_results() -> None:
     data = data_of(broken())
     results = results_of(data)
-    table, cells = matrix(data, results), details(data, results)["cells"]
+    table, cells = matrix(data, results), details(matrix(data, results), results)["cells"]
     assert table["columns"][-1] == "outside"
     for i, row in enumerate(table["rows"]):
         for j, status in enumerate(row):
@@ -210,6 +210,52 @@ def test_matrix_and_details_agree_with_the_results() -> None:
 def test_a_subset_is_said_in_the_page() -> None:
     text = report_html(data_of(healthy(fabric_of((3, 2)), Run(("node-01", "node-02")))), SOURCES)
     assert "Only 2 of 5 nodes were asked for" in text
+
+
+@functools.cache
+def large() -> Observed:
+    """More nodes than a matrix holds, each probing a few peers."""
+    fabric = fabric_of((60, 60))
+    names = tuple(node.name for node in fabric.nodes)
+    return healthy(fabric, Run(names, outside=OUTSIDE, sample=Sample(most=5)))
+
+
+def test_a_sample_is_not_said_to_be_all() -> None:
+    data = data_of(large().copy())
+    pairs = data["summary"]["pairs"]
+    assert 0 < pairs["verified"] < pairs["total"] == 120 * 119
+    text = Page(report_html(data, SOURCES)).text
+    assert f"{pairs['verified']:,} of 14,280 pairs asked, all verified" in text
+    assert "sample 1 of 24" in text and "All 14,280" not in text
+
+
+def test_a_large_matrix_shows_the_nodes_with_findings_alone() -> None:
+    data = data_of(large().copy())
+    grid = matrix(data, results_of(data))
+    assert (grid["names"], grid["ways"], grid["ways_found"]) == ([], 4, [])
+    assert grid["well"] == grid["left_out"] == 120
+    text = Page(report_html(data, SOURCES)).text
+    assert "4 of 4 ways from segment to segment" in text
+    broken_one = large().copy().down("node-17")
+    data = data_of(broken_one)
+    grid = matrix(data, results_of(data))
+    assert grid["names"][0] == "node-17"
+    bad = {
+        name
+        for r in results_of(data)
+        if r.status in ("failure", "error")
+        for name in (r.source, r.target)
+    }
+    assert set(grid["names"]) == bad & {node["name"] for node in data["nodes"]}
+    assert len(grid["names"]) + grid["well"] == 120
+    assert sum(way["failure"] for way in grid["ways_found"]) == data["summary"]["pairs"]["failure"]
+    cells_of = details(grid, results_of(data))["cells"]
+    assert all(max(map(int, key.split(","))) <= len(grid["names"]) for key in cells_of)
+
+
+def test_nodes_are_in_the_order_in_which_people_count() -> None:
+    names = [node["name"] for node in data_of(large().copy())["nodes"]]
+    assert names.index("node-99") < names.index("node-100")
 
 
 # --- topology ----------------------------------------------------------------------------------
@@ -225,14 +271,18 @@ def inside(drawing: Drawing) -> None:
 
 @functools.cache
 def topology_of_size(sizes: tuple[int, ...]) -> Topology:
-    """Kept, because a large fleet takes seconds to observe."""
-    observed = healthy(fabric_of(sizes))
+    """Kept, because a large fleet takes a while to observe; a sample, for the same reason."""
+    fabric = fabric_of(sizes)
+    names = tuple(node.name for node in fabric.nodes)
+    observed = healthy(fabric, Run(names, sample=Sample(most=3)))
     data = report_data(observed.saved(), "", "")
     return topology_of(data, [r for r in results_of(data) if r.kind == "tcp"])
 
 
 @pytest.mark.parametrize("width", [360, 1120])
-@pytest.mark.parametrize("sizes", [(1,), (3,), (3, 2), (1, 30), (2,) * 4, (5,) * 6, (40,)])
+@pytest.mark.parametrize(
+    "sizes", [(1,), (3,), (3, 2), (1, 30), (2,) * 4, (5,) * 6, (40,), (70,) * 3]
+)
 def test_drawing_holds_every_node_once_and_nothing_sticks_out(
     width: int, sizes: tuple[int, ...]
 ) -> None:

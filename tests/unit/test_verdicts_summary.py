@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import pytest
 from ansible_collections.podnet.fabric.plugins.plugin_utils.verdicts.problems import problems_of
+from ansible_collections.podnet.fabric.plugins.plugin_utils.verdicts.sample import Sample
 from ansible_collections.podnet.fabric.plugins.plugin_utils.verdicts.scene import Run
 from ansible_collections.podnet.fabric.plugins.plugin_utils.verdicts.summary import (
     WIDTH,
@@ -132,6 +133,14 @@ def test_a_node_that_translates_addresses_is_one_problem_with_its_direction() ->
         source_seen="192.0.2.12",
     )
     assert titles(observed) == ["node-02 → every other node", "On node-02"]
+
+
+def test_a_node_that_is_down_is_one_problem_in_a_sample_too() -> None:
+    fabric = fabric_of((12, 12))
+    run = Run(tuple(node.name for node in fabric.nodes), sample=Sample(most=6))
+    assert titles(healthy(fabric, run).down("node-05")) == [
+        "node-05 could not be looked at, and does not answer"
+    ]
 
 
 def test_an_unreachable_outside_host_is_one_problem() -> None:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -19,6 +20,7 @@ from .protections import protections
 from .since import since
 
 SCHEMA = "podnet-report/1"
+DIGITS = re.compile(r"([0-9]+)")
 SHORT_PROMISES: Mapping[int, str] = {
     1: "Real addresses",
     2: "Shared pod network",
@@ -122,8 +124,13 @@ def _nodes(
             "underlay_mtu": node.underlay_mtu,
             "pods": pods.get(node.name, {}),
         }
-        for node in fabric.nodes
+        for node in sorted(fabric.nodes, key=lambda node: _natural(node.name))
     ]
+
+
+def _natural(name: str) -> list[tuple[int, str]]:
+    """Orders node-2 before node-10, as people count."""
+    return [(int(part), "") if part.isdigit() else (0, part) for part in DIGITS.split(name)]
 
 
 def _node_status(name: str, asked: Sequence[str], of: Mapping[tuple[str, str], Status]) -> Status:

@@ -17,15 +17,11 @@ import jinja2
 from markupsafe import Markup
 
 from ..verdicts.results import Result
-from ..verdicts.summary import cells, count
 from .data import worst
+from .matrix import FAMILIES, details, label, matrix
 from .topology import SYMBOLS, Drawing, Link, Segment, Topology, draw
 
-# Details of failed results that the page itself holds; report.json has them all.
-DETAILS = 1500
 NOTHING = SYMBOLS["skipped"]
-LABELS = {"host_routes": "direct, host routes", "vxlan": "VXLAN"}
-FAMILIES = {"ipv4": "IPv4", "ipv6": "IPv6"}
 WORDS = {"success": "holds", "failure": "fails", "error": "could not look", "skipped": "not asked"}
 
 
@@ -38,10 +34,11 @@ def report_html(data: Mapping[str, Any], templates: Mapping[str, str]) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(ms=_ms, when=_when, label=_label, number=_number)
+    environment.filters.update(ms=_ms, when=_when, label=label, number=_number)
     # The policy of the page names the script by its hash; both files are the collection's own.
     script = templates["page.js"]
     results = [Result.from_dict(item) for item in data["results"]]
+    grid = matrix(data, results)
     return environment.get_template("report.html.j2").render(
         data=data,
         style=Markup(templates["style.css"]),
@@ -52,8 +49,8 @@ def report_html(data: Mapping[str, Any], templates: Mapping[str, str]) -> str:
         words=WORDS,
         headline=headline(data),
         seconds=_seconds(data),
-        matrix=matrix(data, results),
-        details=details(data, results),
+        matrix=grid,
+        details=details(grid, results),
         drawings=drawings(data, results),
         bars=bars(data),
     )
@@ -62,69 +59,19 @@ def report_html(data: Mapping[str, Any], templates: Mapping[str, str]) -> str:
 def headline(data: Mapping[str, Any]) -> str:
     """The verdict in a few words."""
     pairs, status = data["summary"]["pairs"], data["summary"]["status"]
+    total, asked = pairs["total"], pairs["total"] - pairs["skipped"]
+    every = f"{asked:,} of {total:,} pairs asked, " if asked < total else ""
     if data["verdict"] == "pass":
-        total = pairs["total"]
+        if every:
+            return every + "all verified"
         return f"All {total:,} pairs verified" if total else "Everything holds"
     if data["verdict"] == "fail":
         if pairs["failure"]:
-            return f"{pairs['failure']:,} of {pairs['total']:,} pairs fail"
+            return f"{pairs['failure']:,} of {asked:,} pairs fail"
         return f"{status['failure']} check{'s' * (status['failure'] != 1)} failed"
     if not status["success"]:
         return "Nothing could be verified"
     return f"{pairs['verified']:,} of {pairs['total']:,} pairs verified, the rest is unknown"
-
-
-def matrix(data: Mapping[str, Any], results: Sequence[Result]) -> dict[str, Any]:
-    """Rows of statuses; columns as the rows, and one for hosts outside if any was asked for."""
-    names = [node["name"] for node in data["nodes"] if node["asked"]]
-    of = cells(results)
-    columns = list(names)
-    if any(of.get((name, "outside"), "skipped") != "skipped" for name in names):
-        columns.append("outside")
-    rows = [[of.get((name, column), "skipped") for column in columns] for name in names]
-    return {"names": names, "columns": columns, "rows": rows}
-
-
-def details(data: Mapping[str, Any], results: Sequence[Result]) -> dict[str, Any]:
-    """What a cell shows when it is chosen: counts and round trip, and its failed results."""
-    names = [node["name"] for node in data["nodes"] if node["asked"]]
-    index = {name: number for number, name in enumerate(names)}
-    grouped: dict[tuple[int, int], list[Result]] = {}
-    for result in results:
-        key = (index[result.source], index.get(result.target, len(names)))
-        grouped.setdefault(key, []).append(result)
-    room, found = DETAILS, {}
-    for (row, column), of in grouped.items():
-        bad = [result for result in of if result.status in ("failure", "error")]
-        shown, room = bad[: max(room, 0)], room - len(bad)
-        numbers = count(result.status for result in of)
-        rtts = [r.rtt_us for r in of if r.kind == "icmp" and r.rtt_us is not None]
-        found[f"{row},{column}"] = {
-            "n": [numbers[name] for name in ("success", "failure", "error", "skipped")],
-            "by": sorted({_label(r.backend) for r in of if r.kind == "tcp" and r.backend}),
-            "rtt": min(rtts) if rtts else None,
-            "bad": _merged(shown),
-            "more": len(bad) - len(shown),
-        }
-    return {"names": [*names, "outside"], "cells": found}
-
-
-def _merged(results: Sequence[Result]) -> list[dict[str, str]]:
-    """Results that failed alike, together."""
-    groups: dict[tuple[str, str, str], list[Result]] = {}
-    for result in results:
-        key = (result.status, result.found, result.remedy or "")
-        groups.setdefault(key, []).append(result)
-    return [
-        {
-            "status": status,
-            "what": _checks(of),
-            "expected": of[0].expected,
-            "found": found,
-            "remedy": remedy,
-        }
-        for (status, found, remedy), of in groups.items()
-    ]
 
 
 # --- drawing -------------------------------------------------------------------------------------
@@ -166,12 +113,12 @@ def _links(data: Mapping[str, Any], results: Sequence[Result], short: bool) -> t
     for backend in sorted({result.backend for result in results if result.backend}):
         of = [result for result in results if result.backend == backend]
         cost = overhead.get(backend, 0)
-        label = _label(backend)
+        name = label(backend)
         if cost and not short:
             fabric = data["fabric"]
-            label += f" · VNI {fabric['vni']} · UDP {fabric['vxlan_port']} · {cost} bytes"
+            name += f" · VNI {fabric['vni']} · UDP {fabric['vxlan_port']} · {cost} bytes"
         kind = "overlay" if cost else "direct"
-        found.append(Link(kind, label, worst(result.status for result in of)))
+        found.append(Link(kind, name, worst(result.status for result in of)))
     return tuple(found)
 
 
@@ -208,21 +155,6 @@ def _ms(microseconds: int | None) -> str:
 
 def _number(value: int) -> str:
     return f"{value:,}"
-
-
-def _checks(results: Sequence[Result]) -> str:
-    """`tcp, mtu pass (IPv4 + IPv6); udp (IPv4)`."""
-    families: dict[str, dict[str, None]] = {}
-    for result in results:
-        families.setdefault(result.kind, {})[FAMILIES.get(result.family or "", "")] = None
-    kinds: dict[str, list[str]] = {}
-    for kind, of in families.items():
-        kinds.setdefault(" + ".join(of), []).append(kind.replace("_", " "))
-    return "; ".join(", ".join(names) + (f" ({of})" if of else "") for of, names in kinds.items())
-
-
-def _label(backend: str | None) -> str:
-    return LABELS.get(backend or "", backend or NOTHING)
 
 
 def _when(stamp: str) -> str:

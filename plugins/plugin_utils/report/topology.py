@@ -12,6 +12,7 @@ from typing import Any
 
 SIDE_BY_SIDE = 4  # segments; more are stacked
 COMPACT_FROM = 25  # nodes; then tiles show names alone
+DENSE_FROM = 200  # nodes; then tiles show marks alone, names as tooltips
 GAP, PAD, HEAD = 28, 14, 62
 SYMBOLS = {"success": "✓", "failure": "✕", "error": "?", "skipped": "\N{EN DASH}"}
 
@@ -50,11 +51,12 @@ class Drawing:
 
 @dataclass(frozen=True, slots=True)
 class Tile:
-    """Size of a node."""
+    """Size of a node, and what it shows beside its mark."""
 
     width: int
     height: int
-    compact: bool
+    named: bool = True
+    addressed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,9 +93,11 @@ def draw(topology: Topology, width: int) -> Drawing:
 
 def _tile(topology: Topology, narrow: bool) -> Tile:
     total = sum(len(segment.nodes) for segment in topology.segments)
+    if total >= DENSE_FROM:
+        return Tile(20, 20, named=False)
     if total >= COMPACT_FROM:
-        return Tile(92, 30, True)
-    return Tile(148 if narrow else 164, 66, False)
+        return Tile(92, 30)
+    return Tile(148 if narrow else 164, 66, addressed=True)
 
 
 def _side_by_side(topology: Topology, width: int) -> Drawing:
@@ -213,8 +217,9 @@ def _tiles(
     ]
     if segment.inside:
         # The way to the lowest node of each column; the nodes above it stand on it.
+        stem = 18 if tile.named else (step - 10) / 2
         for x, y in places[-columns:]:
-            drawing.path(f"M{x + 18} {top + 48} V{y}", f"link {segment.inside[0].kind}")
+            drawing.path(f"M{x + stem} {top + 48} V{y}", f"link {segment.inside[0].kind}")
     for node, (x, y) in zip(segment.nodes, places, strict=True):
         _node(drawing, node, (x, y, step - 10), tile)
 
@@ -226,10 +231,13 @@ def _node(
     status = node["status"] if node["asked"] else "skipped"
     lines = [node["name"], *node["pod_cidrs"], *node["underlay_addresses"]]
     drawing.rect(x, y, width, tile.height, f"node {status}", "\n".join(lines))
+    if not tile.named:
+        drawing.text(x + width / 2, y + 15, SYMBOLS[status], f"mark centre {status}")
+        return
     base = y + 20
     drawing.text(x + 10, base, SYMBOLS[status], f"mark {status}")
     drawing.text(x + 26, base, fit(node["name"], (width - 34) / 7.4), "name")
-    if not tile.compact:
+    if tile.addressed:
         for index, cidr in enumerate(node["pod_cidrs"]):
             drawing.text(x + 10, base + 18 + 16 * index, fit(cidr, (width - 16) / 6.7), "mono")
 

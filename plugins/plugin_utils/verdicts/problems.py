@@ -48,12 +48,32 @@ class Problem:
 Pairs = dict[tuple[str, str], list[Result]]
 
 
+class Ways:
+    """Pairs of nodes that were looked at: all of them, or those of a sample."""
+
+    def __init__(self) -> None:
+        self.pairs: set[tuple[str, str]] = set()
+        self.away: dict[str, set[str]] = {}
+        self.towards: dict[str, set[str]] = {}
+
+    def note(self, result: Result) -> None:
+        """Count the pair of a result, if it is of a pair of nodes and was asked for."""
+        source, target = result.source, result.target
+        if result.kind in OUTSIDE or source == target or result.status == "skipped":
+            return
+        self.pairs.add((source, target))
+        self.away.setdefault(source, set()).add(target)
+        self.towards.setdefault(target, set()).add(source)
+
+
 def problems_of(fabric: Fabric, asked: Sequence[str], results: Iterable[Result]) -> list[Problem]:
     """Failures first, then what could not be looked at; larger ones first."""
     pairs: Pairs = {}
+    ways = Ways()
     local: dict[str, list[Result]] = {}
     outside: dict[str, list[Result]] = {}
     for result in results:
+        ways.note(result)
         if result.status not in ("failure", "error"):
             continue
         if result.kind in OUTSIDE:
@@ -64,9 +84,9 @@ def problems_of(fabric: Fabric, asked: Sequence[str], results: Iterable[Result])
             pairs.setdefault((result.source, result.target), []).append(result)
     nodes = [node.name for node in fabric.nodes if node.name in asked]
     found = [
-        *_everywhere(nodes, pairs),
-        *_whole_nodes(nodes, pairs, local, outside),
-        *_segments(fabric, nodes, pairs),
+        *_everywhere(nodes, ways, pairs),
+        *_whole_nodes(nodes, ways, pairs, local, outside),
+        *_segments(fabric, nodes, ways, pairs),
         *_pairs(pairs),
         *(_problem(f"On {name}", of) for name, of in local.items()),
         *(_problem(_outside_title(target, of), of) for target, of in outside.items() if of),
@@ -74,9 +94,9 @@ def problems_of(fabric: Fabric, asked: Sequence[str], results: Iterable[Result])
     return sorted(found, key=lambda p: (p.status != "failure", -len(p.ids), p.title))
 
 
-def _everywhere(nodes: Sequence[str], pairs: Pairs) -> Iterator[Problem]:
+def _everywhere(nodes: Sequence[str], ways: Ways, pairs: Pairs) -> Iterator[Problem]:
     """Every pair: then the fleet is the problem, and no node of it."""
-    if len(nodes) < 3 or len(pairs) != len(nodes) * (len(nodes) - 1):
+    if len(nodes) < 3 or not pairs or len(pairs) != len(ways.pairs):
         return
     taken = [result for key in list(pairs) for result in pairs.pop(key)]
     yield _problem("Every pair of nodes", taken)
@@ -84,6 +104,7 @@ def _everywhere(nodes: Sequence[str], pairs: Pairs) -> Iterator[Problem]:
 
 def _whole_nodes(
     nodes: Sequence[str],
+    ways: Ways,
     pairs: Pairs,
     local: dict[str, list[Result]],
     outside: dict[str, list[Result]],
@@ -93,9 +114,9 @@ def _whole_nodes(
         return
     whole = []
     for name in nodes:
-        others = [other for other in nodes if other != name]
-        away = all((name, other) in pairs for other in others)
-        towards = all((other, name) in pairs for other in others)
+        targets, sources = ways.away.get(name, set()), ways.towards.get(name, set())
+        away = len(targets) > 1 and all((name, other) in pairs for other in targets)
+        towards = len(sources) > 1 and all((other, name) in pairs for other in sources)
         if away or towards:
             whole.append((name, away, towards))
     for name, away, towards in whole:
@@ -124,7 +145,7 @@ def _node_title(
     return f"every other node → {name}"
 
 
-def _segments(fabric: Fabric, nodes: Sequence[str], pairs: Pairs) -> Iterator[Problem]:
+def _segments(fabric: Fabric, nodes: Sequence[str], ways: Ways, pairs: Pairs) -> Iterator[Problem]:
     """All pairs between two segments."""
     members = {
         name: [node.name for node in of if node.name in nodes]
@@ -134,7 +155,7 @@ def _segments(fabric: Fabric, nodes: Sequence[str], pairs: Pairs) -> Iterator[Pr
     for index, first in enumerate(names):
         for second in names[index + 1 :]:
             both = [(a, b) for a in members[first] for b in members[second]]
-            both += [(b, a) for a, b in both]
+            both = [pair for a, b in both for pair in ((a, b), (b, a)) if pair in ways.pairs]
             if len(both) > 2 and all(pair in pairs for pair in both):
                 taken = [result for pair in both for result in pairs.pop(pair)]
                 yield _problem(f"Between segments {first} and {second}", taken)
