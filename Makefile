@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-.PHONY: help setup setup-demo setup-molecule molecule molecule-ci demo test unit golden golden-update netns mutants day2-table faults-table lint docs build clean
+.PHONY: help setup setup-demo setup-molecule molecule molecule-ci demo test unit golden golden-update netns netns-full mutants day2-table faults-table lint docs build clean
 SHELL := /bin/sh
 BIN := .venv/bin
 # Labs are namespaces, which need root.
@@ -35,6 +35,10 @@ golden-update: setup ## Write the golden files anew; read the diff
 netns: setup ## Real kernel, real SSH, real CNI plugins in namespaces; root
 	$(SUDO) $(PYTEST) -q -n 2 --dist loadfile --durations=12 tests/netns --deselect $(FAULTS)
 	$(SUDO) $(PYTEST) -q $(FAULTS)
+
+netns-full: setup ## The same with every point at which faults are injected; root
+	$(SUDO) PODNET_FULL=1 $(PYTEST) -q -n 2 --dist loadfile --durations=12 tests/netns --deselect $(FAULTS)
+	$(SUDO) PODNET_FULL=1 $(PYTEST) -q $(FAULTS)
 
 mutants: setup ## Break each promise on purpose in a copy, and see its test fail; root
 	$(SUDO) $(BIN)/python tools/mutants
