@@ -17,7 +17,7 @@ demo: setup-demo ## The main job on five embedded nodes: build, converge, verify
 	@$(PLAYBOOK) podnet.fabric.site
 	@echo "The report: $(CURDIR)/report/report.html"
 
-test: lint unit golden netns ## Everything that can be tested on this machine (what CI runs)
+test: lint unit golden netns molecule-ci ## Everything that can be tested on this machine (what CI runs)
 
 lint: setup ## ruff, mypy, ansible-lint, yamllint, shellcheck, documents in step with the schema
 	@tools/lint
@@ -33,11 +33,11 @@ golden-update: setup ## Write the golden files anew; read the diff
 	git diff --stat tests/golden
 
 netns: setup ## Real kernel, real SSH, real CNI plugins in namespaces; root
-	$(SUDO) $(PYTEST) -q -n 2 --dist loadfile --durations=12 tests/netns --deselect $(FAULTS)
+	$(SUDO) $(PYTEST) -q -n 3 --dist loadfile --durations=12 tests/netns --deselect $(FAULTS)
 	$(SUDO) $(PYTEST) -q $(FAULTS)
 
 netns-full: setup ## The same with every point at which faults are injected; root
-	$(SUDO) PODNET_FULL=1 $(PYTEST) -q -n 2 --dist loadfile --durations=12 tests/netns --deselect $(FAULTS)
+	$(SUDO) PODNET_FULL=1 $(PYTEST) -q -n 3 --dist loadfile --durations=12 tests/netns --deselect $(FAULTS)
 	$(SUDO) PODNET_FULL=1 $(PYTEST) -q $(FAULTS)
 
 mutants: setup ## Break each promise on purpose in a copy, and see its test fail; root

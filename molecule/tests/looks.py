@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 from testinfra.host import Host
 
@@ -25,3 +26,11 @@ def pings(host: Host, target: str, family: int) -> bool:
     """Whether the pod of a node reaches an address."""
     command = f"nsenter --net={NETNS} ping -{family} -n -c 2 -W 3 {target}"
     return bool(host.run(command).rc == 0)
+
+
+def sent_and_received(host: Host, meter: str) -> tuple[int, int]:
+    """What a ping of tasks/start_meters.yml counted."""
+    text = host.file(f"/run/meter-{meter}").content_string
+    found = re.search(r"(\d+) packets transmitted, (\d+) received", text)
+    assert found, text[-500:]
+    return int(found[1]), int(found[2])

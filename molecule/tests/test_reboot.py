@@ -18,6 +18,12 @@ def test_the_boot_unit_has_succeeded(hosts: Hosts, node: str) -> None:
     assert "ActiveState=active" in state and "Result=success" in state
 
 
+@pytest.mark.parametrize("node", NODES)
+def test_it_is_another_boot(hosts: Hosts, node: str) -> None:
+    first = hosts[node].file("/var/lib/first-boot").content_string
+    assert first.strip() and hosts[node].check_output("stat -c %Z /proc/1") != first.strip()
+
+
 @pytest.mark.parametrize("family", [4, 6])
 @pytest.mark.parametrize(("one", "other"), PAIRS)
 def test_pods_reach_each_other(hosts: Hosts, one: str, other: str, family: int) -> None:

@@ -11,7 +11,7 @@ from . import checks
 from .model import Cni, Fabric, Node
 from .problems import PREFIX, Problem, nearest, shown
 from .readers import NAME, READERS, wrong_type
-from .schema import FLEET_KEYS, NODE_KEYS, REQUIRED, TOOL_KEYS, Key
+from .schema import FLEET_KEYS, NODE_KEYS, REQUIRED, RUNTIME_FOLDERS, TOOL_KEYS, Key
 
 FLEET_NAMES = frozenset(key.name for key in FLEET_KEYS)
 NODE_NAMES = frozenset(PREFIX + key.name for key in NODE_KEYS)
@@ -264,6 +264,7 @@ def _missing(name: str, key: str) -> Problem:
 
 
 def _fabric(fleet: Mapping[str, Any], nodes: tuple[Node, ...]) -> Fabric:
+    conf_dir, bin_dir = RUNTIME_FOLDERS[fleet["podnet_runtime"]]
     return Fabric(
         cluster_cidrs=fleet["podnet_cluster_cidrs"] or (),
         mode=fleet["podnet_mode"],
@@ -277,8 +278,8 @@ def _fabric(fleet: Mapping[str, Any], nodes: tuple[Node, ...]) -> Fabric:
         cni=Cni(
             network=fleet["podnet_cni_network"],
             version=fleet["podnet_cni_version"],
-            conf_dir=fleet["podnet_cni_conf_dir"],
-            bin_dir=fleet["podnet_cni_bin_dir"],
+            conf_dir=fleet["podnet_cni_conf_dir"] or conf_dir,
+            bin_dir=fleet["podnet_cni_bin_dir"] or bin_dir,
             file=fleet["podnet_cni_file"],
             chain=fleet["podnet_cni_chain"],
         ),

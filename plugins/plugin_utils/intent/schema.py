@@ -40,6 +40,16 @@ CNI_CHAIN: tuple[Mapping[str, Any], ...] = (
     {"type": "bandwidth", "capabilities": {"bandwidth": True}},
 )
 
+# Runtime → (configurations, plugins). Sources: Debian's packages; the defaults of containerd, CRI-O
+# and kubelet; docs.k3s.io/networking/multus-ipams.
+RUNTIME_FOLDERS: Mapping[str, tuple[str, str]] = {
+    "distribution": ("/etc/cni/net.d", "/usr/lib/cni"),
+    "containerd": ("/etc/cni/net.d", "/opt/cni/bin"),
+    "kubelet": ("/etc/cni/net.d", "/opt/cni/bin"),
+    "crio": ("/etc/cni/net.d", "/opt/cni/bin"),
+    "k3s": ("/var/lib/rancher/k3s/agent/etc/cni/net.d", "/var/lib/rancher/k3s/data/cni"),
+}
+
 FLEET_KEYS: tuple[Key, ...] = (
     Key(
         "podnet_cluster_cidrs",
@@ -190,12 +200,34 @@ FLEET_KEYS: tuple[Key, ...] = (
         about="CNI version of the conflist; every plugin must speak it.",
     ),
     Key(
+        "podnet_runtime",
+        "choice",
+        "distribution",
+        choices=tuple(RUNTIME_FOLDERS),
+        about=(
+            "Whose folders the CNI configuration and plugins are in: `distribution` (what Debian's"
+            " packages of containerd and podman read), `containerd`, `kubelet` and `crio` (as"
+            " their projects ship them), `k3s` (since its releases of October 2024)."
+        ),
+    ),
+    Key(
         "podnet_cni_conf_dir",
         "path",
-        "/etc/cni/net.d",
-        about="Folder of CNI configurations that the container runtime reads.",
+        None,
+        about=(
+            "Folder of CNI configurations that the container runtime reads. Left out, that of"
+            " `podnet_runtime`: /etc/cni/net.d, for k3s /var/lib/rancher/k3s/agent/etc/cni/net.d."
+        ),
     ),
-    Key("podnet_cni_bin_dir", "path", "/usr/lib/cni", about="Folder of the CNI plugins."),
+    Key(
+        "podnet_cni_bin_dir",
+        "path",
+        None,
+        about=(
+            "Folder of the CNI plugins. Left out, that of `podnet_runtime`: /usr/lib/cni for"
+            " `distribution`, /opt/cni/bin, for k3s /var/lib/rancher/k3s/data/cni."
+        ),
+    ),
     Key(
         "podnet_cni_file",
         "conflist_name",

@@ -11,8 +11,9 @@ from .problems import PREFIX
 from .schema import FLEET_KEYS, NODE_KEYS
 
 # Checked when an inventory is read, and no part of the network: a fleet does not remember them.
-# The node table is another form of the node variables.
+# The node table is another form of the node variables, the runtime of the CNI folders.
 NOT_KEPT = (
+    "podnet_runtime",
     "podnet_node_prefix_lengths",
     "podnet_service_cidrs",
     "podnet_host_cidrs",
