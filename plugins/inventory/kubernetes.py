@@ -13,7 +13,7 @@ from ansible.errors import AnsibleParserError
 from ansible.plugins.inventory import BaseInventoryPlugin
 
 from ..plugin_utils.intent.problems import ProblemsError
-from ..plugin_utils.intent.rows import from_kubernetes
+from ..plugin_utils.intent.rows import enter, from_kubernetes
 
 DOCUMENTATION = r"""
 name: kubernetes
@@ -75,11 +75,7 @@ class InventoryModule(BaseInventoryPlugin):  # type: ignore[misc]  # ansible shi
             hosts = from_kubernetes(data, str(self.get_option("segment_label")))
         except (OSError, ValueError, ProblemsError) as error:
             raise AnsibleParserError(f"{self.get_option('file') or 'kubectl'}: {error}") from error
-        group = inventory.add_group(str(self.get_option("group")))
-        for name, variables in hosts.items():
-            inventory.add_host(name, group=group)
-            for key, value in variables.items():
-                inventory.set_variable(name, key, value)
+        enter(inventory, str(self.get_option("group")), hosts)
 
     def _saved(self, path: str) -> str:
         return (Path(path).parent / str(self.get_option("file"))).read_text(encoding="utf-8")

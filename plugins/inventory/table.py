@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Inventory from a table of nodes, one line for each."""
+"""Inventory from a table of nodes, in CSV or YAML."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from ansible.errors import AnsibleParserError
 from ansible.plugins.inventory import BaseInventoryPlugin
 
 from ..plugin_utils.intent.problems import ProblemsError
-from ..plugin_utils.intent.rows import from_csv
+from ..plugin_utils.intent.rows import enter, from_table
 
 DOCUMENTATION = r"""
 name: table
-short_description: Nodes from a CSV table, one line for each
+short_description: Nodes from a table in CSV or YAML
 version_added: 0.1.0
 description:
-  - Reads a table with a line of headings and adds each node to a group, with the variables of the
-    pod network and any others.
+  - Reads a CSV table with a line of headings, or a YAML list with a mapping for each node, and adds
+    each node to a group, with the variables of the pod network and any others.
   - A heading is the name of a node variable with or without its prefix (C(pod_cidrs),
     C(underlay_addresses), C(segment), C(underlay_mtu)), C(name), or any host variable, such as
-    C(ansible_host). Several values stand in one field with blanks or semicolons between them. An
-    empty field is a variable that is not set.
+    C(ansible_host); so is a key of the YAML form. Several values are a YAML list, or stand in one
+    field with blanks or semicolons between them. An empty field is a variable that is not set.
   - What the values mean is checked by the plan. A table that cannot be used is refused with all its
     problems.
 options:
@@ -33,7 +33,9 @@ options:
     required: true
     choices: [podnet.fabric.table]
   file:
-    description: The table; relative to the inventory file.
+    description:
+      - The table; relative to the inventory file.
+      - A name that ends in C(.yml), C(.yaml) or C(.json) is read as YAML, any other as CSV.
     type: str
     required: true
   columns:
@@ -54,6 +56,13 @@ EXAMPLES = r"""
 #   worker-1,192.0.2.11,192.0.2.11,10.64.1.0/24 fd00:64:0:1::/64,rack-a
 plugin: podnet.fabric.table
 file: nodes.csv
+
+# The same with a list, in nodes.data.yml:
+#   - name: worker-1
+#     ansible_host: 192.0.2.11
+#     underlay_addresses: [192.0.2.11]
+#     pod_cidrs: [10.64.1.0/24, "fd00:64:0:1::/64"]
+#     segment: rack-a
 """
 
 
@@ -69,11 +78,7 @@ class InventoryModule(BaseInventoryPlugin):  # type: ignore[misc]  # ansible shi
         table = Path(path).parent / str(self.get_option("file"))
         columns = {str(k): str(v) for k, v in dict(self.get_option("columns")).items()}
         try:
-            hosts = from_csv(table.read_text(encoding="utf-8-sig"), columns)
+            hosts = from_table(table.name, table.read_text(encoding="utf-8-sig"), columns)
         except (OSError, UnicodeDecodeError, ProblemsError) as error:
             raise AnsibleParserError(f"{table}: {error}") from error
-        group = inventory.add_group(str(self.get_option("group")))
-        for name, variables in hosts.items():
-            inventory.add_host(name, group=group)
-            for key, value in variables.items():
-                inventory.set_variable(name, key, value)
+        enter(inventory, str(self.get_option("group")), hosts)

@@ -62,6 +62,28 @@ def table(folder: Path, text: str, **options: Any) -> dict[str, dict[str, Any]]:
     return load(folder, plugin="podnet.fabric.table", file="nodes.csv", **options)
 
 
+YAML = """
+- name: worker-1
+  ansible_host: 10.0.0.1
+  underlay_addresses: [192.0.2.11, "2001:db8::11"]
+  pod_cidrs: 10.64.1.0/24 fd00:64:0:1::/64
+  segment: rack-a
+  underlay_mtu: 9000
+  labels: {rack_unit: 7}
+- Node: worker-2
+  underlay_addresses: 192.0.2.12;2001:db8::12
+  pod_cidrs:
+    - 10.64.2.0/24
+    - fd00:64:0:2::/64
+  segment:
+"""
+
+
+def listed(folder: Path, text: str, **options: Any) -> dict[str, dict[str, Any]]:
+    (folder / "table.yaml").write_text(text, encoding="utf-8")
+    return load(folder, plugin="podnet.fabric.table", file="table.yaml", **options)
+
+
 def usable(hosts: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
     """As the plan gets them; it must accept them."""
     found = {
@@ -119,6 +141,38 @@ def test_tables_that_cannot_be_used(tmp_path: Path, text: str, words: list[str])
     with pytest.raises(ValueError) as caught:
         table(tmp_path, text)
     assert [word for word in words if word not in str(caught.value)] == []
+
+
+def test_a_yaml_table_is_the_same_fleet(tmp_path: Path) -> None:
+    hosts = listed(tmp_path, YAML, columns={"Node": "name"})
+    assert hosts["worker-1"]["labels"] == {"rack_unit": 7}
+    assert usable(hosts) == usable(table(tmp_path, CSV))
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", ["the table: not a list of nodes", "a list of mappings"]),
+        ("worker-1: {}\n", ["not a list of nodes", "a mapping"]),
+        (
+            "- worker-1\n- name: a\n- {pod_cidrs: []}\n",
+            ["line 1: not a mapping", "line 3: no name"],
+        ),
+        ("- name: a\n- name: a\n", ["line 2: the node is there twice"]),
+        ("- name: a\n  name: b\n", ["line 2: the key is there twice"]),
+        (
+            "- name: a\n  podnet_pod_cidr: x\n",
+            ["line 1, podnet_pod_cidr", "write podnet_pod_cidrs"],
+        ),
+        ("- name: [a\n", ["line 2: not YAML", "expected"]),
+        ("- name: !!python/name:os.system\n", ["not YAML", "line 1"]),
+    ],
+)
+def test_yaml_tables_that_cannot_be_used(tmp_path: Path, text: str, words: list[str]) -> None:
+    with pytest.raises(ValueError) as caught:
+        listed(tmp_path, text)
+    said = " ".join(str(caught.value).split())
+    assert [word for word in words if word not in said] == [], said
 
 
 def node(name: str, cidrs: list[str], *addresses: str, **labels: str) -> dict[str, Any]:

@@ -7,7 +7,9 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from typing import Any, Protocol
+
+import yaml
 
 from .model import family_of
 from .problems import PREFIX, Problem, ProblemsError, nearest, shown
@@ -16,10 +18,28 @@ from .schema import NODE_KEYS
 NODE_NAMES = tuple(key.name for key in NODE_KEYS)
 LISTS = tuple(key.name for key in NODE_KEYS if key.kind in ("cidrs", "addresses"))
 Hosts = dict[str, dict[str, Any]]
+YAML_ENDINGS = (".yml", ".yaml", ".json")
 
 
-def from_csv(text: str, columns: Mapping[str, str]) -> Hosts:
-    """A table with a line of headings.
+class Inventory(Protocol):
+    """What the inventory plugins use of Ansible's inventory."""
+
+    def add_group(self, group: str) -> str: ...
+    def add_host(self, host: str, group: str) -> Any: ...
+    def set_variable(self, entity: str, varname: str, value: Any) -> None: ...
+
+
+def enter(inventory: Inventory, group: str, hosts: Hosts) -> None:
+    """Hosts and their variables into one group of the inventory."""
+    name = inventory.add_group(group)
+    for host, variables in hosts.items():
+        inventory.add_host(host, group=name)
+        for key, value in variables.items():
+            inventory.set_variable(host, key, value)
+
+
+def from_table(file: str, text: str, columns: Mapping[str, str]) -> Hosts:
+    """A node table in the form that the file's name says: YAML, or else CSV.
 
     Args:
         columns: heading → name of a node variable without its prefix, `name` for the node's own
@@ -29,6 +49,11 @@ def from_csv(text: str, columns: Mapping[str, str]) -> Hosts:
     Raises:
         ProblemsError: rows or headings that cannot be used, all of them.
     """
+    return (from_yaml if file.endswith(YAML_ENDINGS) else from_csv)(text, columns)
+
+
+def from_csv(text: str, columns: Mapping[str, str]) -> Hosts:
+    """A table with a line of headings."""
     reader = csv.DictReader(io.StringIO(text), skipinitialspace=True)
     headings = [str(name or "").strip() for name in reader.fieldnames or ()]
     names = {heading: columns.get(heading, heading) for heading in headings}
@@ -36,9 +61,62 @@ def from_csv(text: str, columns: Mapping[str, str]) -> Hosts:
     hosts: Hosts = {}
     for row in () if problems else reader:
         where = f"line {reader.line_num}"
+        if None in row:
+            found, remedy = f"{len(row[None])} more", "quote the commas"
+            what = "more fields than headings"
+            problems.append(Problem(where, what, "one for each", found, remedy))
         values = {names[str(k).strip()]: v for k, v in row.items() if k is not None}
-        problems += _row(row, values, where, hosts)
-        hosts[str(values.get("name") or "").strip()] = _variables(values)
+        problems += _take(values, where, hosts)
+    return _whole(hosts, problems)
+
+
+def from_yaml(text: str, columns: Mapping[str, str]) -> Hosts:
+    """A list of mappings, one for each node; JSON is YAML as well."""
+    problems: list[Problem] = []
+    hosts: Hosts = {}
+    for where, row in _yaml_rows(text, problems):
+        names = {str(key): columns.get(str(key), str(key)) for key in row}
+        problems += _unknown(names, where)
+        problems += _take({names[str(k)]: v for k, v in row.items()}, where, hosts)
+    return _whole(hosts, problems)
+
+
+def _yaml_rows(text: str, problems: list[Problem]) -> Iterator[tuple[str, Mapping[Any, Any]]]:
+    """Each row with the line that it begins on."""
+    expected, remedy = "a list of mappings, one for each node", "see docs/inventories.md"
+    loader = yaml.SafeLoader(text)
+    try:
+        top = loader.get_single_node()
+        if not isinstance(top, yaml.SequenceNode):
+            found = "a mapping" if isinstance(top, yaml.MappingNode) else shown(text.strip())
+            problems.append(Problem("the table", "not a list of nodes", expected, found, remedy))
+            return
+        for item in top.value:
+            where = f"line {item.start_mark.line + 1}"
+            if isinstance(item, yaml.MappingNode):
+                problems += _twice(item)
+                yield where, loader.construct_document(item)
+            else:
+                found = shown(loader.construct_document(item))
+                problems.append(Problem(where, "not a mapping", "name: …", found, remedy))
+    except (yaml.YAMLError, ValueError) as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f"line {mark.line + 1}" if mark else "the table"
+        said = getattr(error, "problem", None) or error
+        problems.append(Problem(where, "not YAML", expected, shown(str(said)), "correct it"))
+
+
+def _twice(row: yaml.MappingNode) -> Iterator[Problem]:
+    """YAML would silently take the last one."""
+    seen = set()
+    for key, _value in row.value:
+        if key.value in seen:
+            where, what = f"line {key.start_mark.line + 1}", "the key is there twice"
+            yield Problem(where, what, "one value for each", shown(key.value), "remove one")
+        seen.add(key.value)
+
+
+def _whole(hosts: Hosts, problems: list[Problem]) -> Hosts:
     if problems:
         raise ProblemsError("the node table", problems)
     return hosts
@@ -50,39 +128,46 @@ def _headings(names: Mapping[str, str]) -> Iterator[Problem]:
         remedy = "add it, or map one"
         what = "no column has the nodes' names"
         yield Problem("line 1", what, "a heading `name`", shown(found), remedy)
+    yield from _unknown(names, "")
+
+
+def _unknown(names: Mapping[str, str], where: str) -> Iterator[Problem]:
     for heading, name in names.items():
         if name.startswith(PREFIX) and name.removeprefix(PREFIX) not in NODE_NAMES:
             known = [PREFIX + one for one in NODE_NAMES]
             meant = nearest(name, known)
             remedy = f"write {meant}" if meant else "map the column, or take it out"
-            place = f"column {shown(heading)}"
+            place = f"{where}, {heading}" if where else f"column {shown(heading)}"
             yield Problem(place, "not a node variable", ", ".join(known), shown(name), remedy)
 
 
-def _row(
-    row: Mapping[Any, Any], values: Mapping[str, Any], where: str, hosts: Hosts
-) -> Iterator[Problem]:
-    name = str(values.get("name") or "").strip()
-    if None in row:
-        found = f"{len(row[None])} more"
-        yield Problem(where, "more fields than headings", "one for each", found, "quote the commas")
+def _take(values: Mapping[str, Any], where: str, hosts: Hosts) -> Iterator[Problem]:
+    """A row into the hosts, or what is wrong with it."""
+    name = _text(values.get("name"))
     if not name:
         yield Problem(where, "no name", "the node's name", "an empty field", "fill it in")
     elif name in hosts:
         what = "the node is there twice"
         yield Problem(where, what, "one line for each", shown(name), "remove one")
+    hosts[name] = _variables(values)
+
+
+def _text(value: Any) -> str:
+    return "" if value is None else str(value).strip()
 
 
 def _variables(values: Mapping[str, Any]) -> dict[str, Any]:
     """Empty fields are variables that are not set; several values stand in one field with blanks or
-    semicolons between them."""
+    semicolons between them, where the table has no lists of its own."""
     found: dict[str, Any] = {}
     for name, value in values.items():
-        text = str(value or "").strip()
+        text = _text(value)
         plain = name.removeprefix(PREFIX)
         if name == "name" or not text:
             continue
-        if plain in LISTS:
+        if not isinstance(value, str):
+            found[PREFIX + plain if plain in NODE_NAMES else name] = value
+        elif plain in LISTS:
             found[PREFIX + plain] = text.replace(";", " ").split()
         elif plain in NODE_NAMES:
             found[PREFIX + plain] = int(text) if text.isdecimal() else text
