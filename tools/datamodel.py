@@ -32,6 +32,7 @@ TYPES = {
     "prefix_lengths": "mapping",
     "plugins": "list of mappings",
     "node_table": "mapping",
+    "allocated": "mapping",
     "name": "name",
     "path": "path",
     "conflist_name": "file name",

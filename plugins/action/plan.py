@@ -3,15 +3,14 @@
 
 from __future__ import annotations
 
-import json
 import os
 from typing import Any
 
 from ansible.errors import AnsibleError
 from ansible.plugins.action import ActionBase
 
+from ..plugin_utils.intent.hosts import host_variables
 from ..plugin_utils.intent.problems import Problem, ProblemsError, shown
-from ..plugin_utils.intent.schema import TOOL_KEYS
 from ..plugin_utils.plan import compile_fleet, overlay_overhead, pod_mtu
 from ..plugin_utils.workspace import Workspace, WorkspaceError
 
@@ -35,7 +34,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types
         try:
             # This code runs in a worker; the run is its parent.
             workspace.begin(os.getppid())
-            hosts = _variables(task_vars or {}, args["group"])
+            hosts = host_variables(task_vars or {}, args["group"])
             if strangers := [name for name in args["without"] if name not in hosts]:
                 raise ProblemsError("the call", [_stranger(name) for name in strangers])
             fabric = compile_fleet(_without(hosts, frozenset(args["without"])))
@@ -69,24 +68,6 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types
                 f"pod MTU {pod_mtu(fabric)}"
             ),
         }
-
-
-def _variables(task_vars: dict[str, Any], group: str) -> dict[str, dict[str, Any]]:
-    """The `podnet_*` variables of every host of the group, as plain data.
-
-    Taken from the inventory of all hosts, whatever `--limit` says: what a node needs depends
-    on peers that this run may not touch.
-    """
-    hostvars = task_vars["hostvars"]
-    hosts: dict[str, dict[str, Any]] = {}
-    for host in task_vars["groups"].get(group, []):
-        values = hostvars[host]
-        names = [n for n in values if str(n).startswith("podnet_") and n not in TOOL_KEYS]
-        # Through JSON: Ansible's values are tagged subclasses, which must not travel further.
-        hosts[str(host)] = {
-            str(name): json.loads(json.dumps(values[name], default=str)) for name in names
-        }
-    return hosts
 
 
 def _stranger(name: str) -> Problem:

@@ -10,7 +10,7 @@ from ansible.inventory.manager import InventoryManager
 from ansible.parsing.dataloader import DataLoader
 from ansible.vars.hostvars import HostVars
 from ansible.vars.manager import VariableManager
-from ansible_collections.podnet.fabric.plugins.action.plan import _variables
+from ansible_collections.podnet.fabric.plugins.plugin_utils.intent.hosts import host_variables
 from ansible_collections.podnet.fabric.plugins.plugin_utils.plan import (
     compile_fleet,
     plan_node,
@@ -27,7 +27,7 @@ def variables(inventory: Path) -> dict[str, dict[str, Any]]:
     values = VariableManager(loader=loader, inventory=manager)
     hostvars = HostVars(inventory=manager, variable_manager=values, loader=loader)
     task_vars = {"hostvars": hostvars, "groups": manager.get_groups_dict()}
-    return _variables(task_vars, "podnet")
+    return host_variables(task_vars, "podnet")
 
 
 def tree(inventory: Path) -> dict[str, str]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from . import checks
-from .model import Cni, Fabric, Node
+from .model import Cni, Fabric, Node, family_of
 from .problems import PREFIX, Problem, nearest, shown
 from .readers import NAME, READERS, wrong_type
 from .schema import FLEET_KEYS, NODE_KEYS, REQUIRED, RUNTIME_FOLDERS, TOOL_KEYS, Key
@@ -72,7 +72,7 @@ def parse_fabric(hosts: HostVars) -> tuple[Fabric, list[Problem]]:
     _refuse_unknown(usable, problems)
     places = Places()
     fleet = _read_fleet(usable, places, problems)
-    nodes = _read_nodes(usable, fleet["podnet_nodes"] or {}, places, problems)
+    nodes = _read_nodes(usable, fleet, places, problems)
     fabric = _fabric(fleet, nodes)
     found = checks.check(fabric, fleet, frozenset(places.unread))
     problems += [places.actual(problem) for problem in found]
@@ -161,11 +161,11 @@ def _refuse_different(
 
 
 def _read_nodes(
-    hosts: HostVars, table: Mapping[str, Any], places: Places, problems: list[Problem]
+    hosts: HostVars, fleet: Mapping[str, Any], places: Places, problems: list[Problem]
 ) -> tuple[Node, ...]:
     """Nodes of the table and of the host variables; a node may use either or both."""
     rows: dict[str, dict[str, tuple[Any, str]]] = {}
-    for raw, entry in table.items():
+    for raw, entry in (fleet["podnet_nodes"] or {}).items():
         name, where = str(raw), f"podnet_nodes.{raw}"
         rows[name] = {}
         if not isinstance(entry, Mapping):
@@ -188,6 +188,9 @@ def _read_nodes(
         for key in NODE_KEYS:
             if PREFIX + key.name in variables:
                 _merge(row, key.name, variables[PREFIX + key.name], name, problems)
+    for name, cidrs in (fleet["podnet_allocated"] or {}).items():
+        if str(name) in rows:  # a node that is gone only keeps its ranges from others
+            _allocated(rows[str(name)], cidrs, str(name), problems)
     return tuple(_read_node(name, rows[name], places, problems) for name in sorted(rows))
 
 
@@ -210,6 +213,25 @@ def _merge(
             )
         )
     row[key] = (value, where)
+
+
+def _allocated(
+    row: dict[str, tuple[Any, str]], value: Any, name: str, problems: list[Problem]
+) -> None:
+    """Ranges that `allocate` gave, for the families that the node's own data does not name."""
+    where = f"podnet_allocated.{name}"
+    own, place = row.get("pod_cidrs", (value, where))
+    if not isinstance(own, list | tuple) or not isinstance(value, list | tuple):
+        row["pod_cidrs"] = (own, place)
+        return
+    families = {family_of(str(cidr)) for cidr in own}
+    twice = [c for c in value if family_of(str(c)) in families and c not in own]
+    if twice:
+        what, remedy = "declared twice with different values", "keep one of the two"
+        expected = f"{shown(own)}, as in {place}"
+        problems.append(Problem(where, what, expected, shown(value), remedy))
+    more = [cidr for cidr in value if family_of(str(cidr)) not in families]
+    row["pod_cidrs"] = ([*own, *more], place if own else where)
 
 
 def _read_node(
@@ -254,12 +276,11 @@ def _read_node(
 
 def _missing(name: str, key: str) -> Problem:
     example = {"pod_cidrs": "[10.64.2.0/24]", "underlay_addresses": "[192.0.2.11]"}[key]
+    remedy = f"set {PREFIX}{key} for the host, or {key} in the node table podnet_nodes"
+    if key == "pod_cidrs":
+        remedy += "; or have podnet.fabric.allocate give free ones"
     return Problem(
-        f"nodes.{name}.{PREFIX}{key}",
-        "not set",
-        f"a list such as {example}",
-        "nothing",
-        f"set {PREFIX}{key} for the host, or {key} in the node table podnet_nodes",
+        f"nodes.{name}.{PREFIX}{key}", "not set", f"a list such as {example}", "nothing", remedy
     )
 
 

@@ -314,6 +314,19 @@ def read_node_table(value: Any, where: str, key: Key, problems: Problems) -> Map
     return {}
 
 
+def read_allocated(value: Any, where: str, key: Key, problems: Problems) -> Mapping[str, Any]:
+    """Ranges by node, as they stand; those of nodes that are gone are looked at only here."""
+    if not isinstance(value, Mapping):
+        wrong_type(value, where, "a mapping from node name to its ranges", problems)
+        return {}
+    for name, cidrs in value.items():
+        if not NAME.fullmatch(str(name)):
+            expected, remedy = "the name of a node", "take the entry out"
+            problems.append(Problem(where, "not a node name", expected, shown(name), remedy))
+        read_cidrs(cidrs, f"{where}.{name}", key, problems)
+    return value
+
+
 READERS: Mapping[str, Callable[[Any, str, Key, Problems], Any]] = {
     "cidrs": read_cidrs,
     "addresses": read_addresses,
@@ -325,6 +338,7 @@ READERS: Mapping[str, Callable[[Any, str, Key, Problems], Any]] = {
     "prefix_lengths": read_prefix_lengths,
     "plugins": read_plugins,
     "node_table": read_node_table,
+    "allocated": read_allocated,
     "name": read_pattern(
         NAME, "a name of at most 253 letters, digits, dots, dashes and underscores"
     ),

@@ -249,6 +249,15 @@ FLEET_KEYS: tuple[Key, ...] = (
             "without `podnet_`. With it a slice of the inventory knows all peers."
         ),
     ),
+    Key(
+        "podnet_allocated",
+        "allocated",
+        {},
+        about=(
+            "Node name to the ranges that `podnet.fabric.allocate` gave it, for families that its "
+            "own data does not name. Written by that playbook."
+        ),
+    ),
 )
 
 # As host variables these carry the prefix `podnet_`; as keys of the node table they do not.
@@ -292,6 +301,9 @@ NODE_KEYS: tuple[Key, ...] = (
 # only so that a misspelt name can be told from a foreign one.
 TOOL_KEYS: tuple[str, ...] = (
     "podnet_group",
+    "podnet_allocate_file",
+    "podnet_allocate_release",
+    "podnet_allocate_reserved",
     "podnet_output_dir",
     "podnet_cni_install",
     "podnet_cni_package",

@@ -11,13 +11,15 @@ from .problems import PREFIX
 from .schema import FLEET_KEYS, NODE_KEYS
 
 # Checked when an inventory is read, and no part of the network: a fleet does not remember them.
-# The node table is another form of the node variables, the runtime of the CNI folders.
+# The node table and what was allocated are other forms of the node variables, the runtime of the
+# CNI folders.
 NOT_KEPT = (
     "podnet_runtime",
     "podnet_node_prefix_lengths",
     "podnet_service_cidrs",
     "podnet_host_cidrs",
     "podnet_nodes",
+    "podnet_allocated",
 )
 NODE_VARIABLES = tuple(PREFIX + key.name for key in NODE_KEYS)
 

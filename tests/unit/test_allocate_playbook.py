@@ -1,0 +1,150 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The playbook `allocate` on real inventories: what it writes, Ansible loads and the plan takes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from test_inventories import run
+
+FLEET: dict[str, Any] = {
+    "podnet": {
+        "vars": {"podnet_cluster_cidrs": ["10.64.0.0/22", "fd00:64::/48"]},
+        "hosts": {
+            f"worker-{number}": {"podnet_underlay_addresses": [f"192.0.2.{number}"]}
+            for number in (1, 2, 10)
+        },
+    }
+}
+FIRST = {
+    "worker-1": ["10.64.0.0/24", "fd00:64::/64"],
+    "worker-2": ["10.64.1.0/24", "fd00:64:0:1::/64"],
+    "worker-10": ["10.64.2.0/24", "fd00:64:0:2::/64"],
+}
+
+
+class Site:
+    """An inventory folder and a working folder beside it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.inventory = folder / "fleet"
+        self.hosts = json.loads(json.dumps(FLEET))
+        self.place = "group_vars/podnet/podnet_allocated.yml"
+
+    def play(self, name: str, *more: str, **variables: Any) -> str:
+        """Play a playbook; what it said. It must not fail, but where `fails` is set."""
+        fails = variables.pop("fails", False)
+        self.inventory.mkdir(exist_ok=True)
+        (self.inventory / "hosts.yml").write_text(yaml.safe_dump(self.hosts), encoding="utf-8")
+        arguments = [f"podnet.fabric.{name}", "-i", "fleet", "-e", json.dumps(variables), *more]
+        done = run(self.folder, "ansible-playbook", *arguments)
+        said = done.stdout + done.stderr
+        assert bool(done.returncode) is fails, said
+        return " ".join(said.split())
+
+    def file(self) -> Path:
+        return self.inventory / self.place
+
+    def ranges(self) -> Any:
+        return yaml.safe_load(self.file().read_text(encoding="utf-8"))["podnet_allocated"]
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Site:
+    return Site(tmp_path)
+
+
+def test_ranges_are_written_loaded_and_rendered(site: Site) -> None:
+    assert "have podnet.fabric.allocate give free ones" in site.play("plan", fails=True)
+    assert '+ "worker-10":' in site.play("allocate", "--check", "--diff")
+    assert not site.file().exists()
+    assert "3 nodes get ranges" in site.play("allocate")
+    assert site.ranges() == FIRST
+    before = site.file().stat().st_mtime_ns, site.file().read_text(encoding="utf-8")
+    assert "every node has its ranges" in site.play("allocate")
+    assert (site.file().stat().st_mtime_ns, site.file().read_text(encoding="utf-8")) == before
+    site.play("plan")
+    routes = (site.folder / "intended/worker-1/routes.batch").read_text(encoding="utf-8")
+    assert "10.64.2.0/24" in routes
+
+
+def test_a_node_that_is_gone_keeps_its_ranges_until_they_are_released(site: Site) -> None:
+    site.play("allocate")
+    hosts = site.hosts["podnet"]["hosts"]
+    hosts["worker-3"] = {"podnet_underlay_addresses": ["192.0.2.3"]}
+    gone = hosts.pop("worker-2")
+    assert "kept for nodes that are gone: worker-2" in site.play("allocate")
+    grown = FIRST | {"worker-3": ["10.64.3.0/24", "fd00:64:0:3::/64"]}
+    assert site.ranges() == grown
+
+    hosts["worker-4"] = {"podnet_underlay_addresses": ["192.0.2.4"]}
+    said = site.play("allocate", fails=True)
+    assert "no room for the ipv4 ranges of 1 nodes" in said
+    assert "give up ranges of nodes that are gone" in said
+    assert "did you mean worker-2" in site.play(
+        "allocate", podnet_allocate_release=["worker-22"], fails=True
+    )
+    assert site.ranges() == grown
+    site.play("allocate", podnet_allocate_release=["worker-2"])
+    assert site.ranges() == {k: v for k, v in grown.items() if k != "worker-2"} | {
+        "worker-4": ["10.64.1.0/24", "fd00:64:0:1::/64"]
+    }
+    hosts["worker-2"] = gone
+    assert "none for worker-2" in site.play("allocate", fails=True)
+
+
+def test_what_was_planned_seen_or_reserved_is_nobody_elses(site: Site) -> None:
+    """worker-1 had a range of its own; the plan and `status` are the only ones who know."""
+    hosts = site.hosts["podnet"]["hosts"]
+    for name in ("worker-2", "worker-10"):
+        del hosts[name]
+    hosts["worker-1"]["podnet_pod_cidrs"] = ["10.64.0.0/24", "fd00:64::/64"]
+    site.play("plan")
+    status = {"nodes": {"worker-1": {"reservations": [["10.64.1.9", "0123456789ab"]]}}}
+    (site.folder / ".podnet/status.json").write_text(json.dumps(status), encoding="utf-8")
+    del hosts["worker-1"]["podnet_pod_cidrs"]
+    hosts["worker-2"] = {"podnet_underlay_addresses": ["192.0.2.2"]}
+    said = site.play("allocate", podnet_allocate_reserved=["10.64.3.128/25"], fails=True)
+    assert "no room for the ipv4 ranges of 2 nodes" in said and "none for worker-2" in said
+    del hosts["worker-2"]
+    site.play("allocate", podnet_allocate_reserved=["10.64.3.128/25"])
+    assert site.ranges() == {"worker-1": ["10.64.2.0/24", "fd00:64:0:1::/64"]}
+
+
+def test_no_folder_is_made_that_hides_a_file(site: Site) -> None:
+    """Ansible looks at group_vars/podnet.yml only when there is no folder group_vars/podnet."""
+    own, everybody = (site.inventory / f"group_vars/{name}.yml" for name in ("podnet", "all"))
+    own.parent.mkdir(parents=True)
+    own.write_text("podnet_vni: 77\n", encoding="utf-8")
+    site.place = "group_vars/all/podnet_allocated.yml"
+    site.play("allocate")
+    assert site.ranges() == FIRST
+    site.play("plan")
+    assert json.loads((site.folder / ".podnet/fabric.json").read_text("utf-8"))["vni"] == 77
+
+    site.file().rename(site.folder / "elsewhere.yml")
+    site.file().parent.rmdir()
+    everybody.write_text("podnet_vxlan_port: 8472\n", encoding="utf-8")
+    assert "there is no place for the file" in site.play("allocate", fails=True)
+    elsewhere = str(site.folder / "elsewhere.yml")
+    said = site.play("allocate", podnet_allocate_file=elsewhere)
+    assert "does not load it" in said
+    said = site.play("allocate", "-e", f"@{elsewhere}", podnet_allocate_file=elsewhere)
+    assert "every node has its ranges" in said and "does not load it" not in said
+    everybody.unlink()
+    assert "name its file in podnet_allocate_file" in site.play(
+        "allocate", "-e", f"@{elsewhere}", fails=True
+    )
+
+
+def test_nothing_is_written_while_the_plan_has_a_problem(site: Site) -> None:
+    del site.hosts["podnet"]["hosts"]["worker-2"]["podnet_underlay_addresses"]
+    said = site.play("allocate", fails=True)
+    assert "nodes.worker-2.podnet_underlay_addresses: not set" in said
+    assert "1 problem in" in said
+    assert not site.file().exists()
