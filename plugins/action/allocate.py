@@ -13,6 +13,7 @@ from ansible.plugins.action import ActionBase
 
 from ..plugin_utils.intent import allocate as room
 from ..plugin_utils.intent.hosts import host_variables
+from ..plugin_utils.intent.kubespray import Translation
 from ..plugin_utils.intent.parse import parse_fabric
 from ..plugin_utils.intent.problems import Problem, ProblemsError
 from ..plugin_utils.plan import compile_fleet
@@ -44,9 +45,9 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types
         try:
             # This code runs in a worker; the run is its parent.
             workspace.begin(os.getppid())
-            hosts = host_variables(variables, args["group"])
+            found = host_variables(variables, args["group"])
             path = Path(args["file"] or _place(variables, args["group"]))
-            return {**result, **self._allocate(workspace, hosts, path, args)}
+            return {**result, **self._allocate(workspace, found, path, args)}
         except (WorkspaceError, OSError, UnicodeDecodeError) as error:
             return {**result, "failed": True, "msg": str(error)}
         except ProblemsError as error:
@@ -57,10 +58,11 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types
     def _allocate(
         self,
         workspace: Workspace,
-        hosts: dict[str, dict[str, Any]],
+        found: Translation,
         path: Path,
         args: dict[str, Any],
     ) -> dict[str, Any]:
+        hosts = found.variables
         before = path.read_text(encoding="utf-8") if path.is_file() else ""
         old = room.read_file(before, str(path)) if before else {}
         _refuse_other(hosts, old, path)
@@ -69,10 +71,11 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types
         kept = room.released(old, args["release"], names)
         reserved = room.read_ranges({"*": args["reserved"]}, "podnet_allocate_reserved")["*"]
         taken = [*reserved, *_remembered(workspace), *(c for cidrs in kept.values() for c in cidrs)]
-        given = room.allocate(fabric, room.lengths_of(hosts), taken)
-        new = room.merged(kept, given)
-        # The whole plan looks at it before anything is written.
-        compile_fleet(_with(hosts, new))
+        with found.named():
+            given = room.allocate(fabric, room.lengths_of(hosts), taken)
+            new = room.merged(kept, given)
+            # The whole plan looks at it before anything is written.
+            compile_fleet(_with(hosts, new))
         after = room.as_text(new) if new != old else before
         if after != before and not self._task.check_mode:
             write(path, after)

@@ -34,10 +34,12 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types
         try:
             # This code runs in a worker; the run is its parent.
             workspace.begin(os.getppid())
-            hosts = host_variables(task_vars or {}, args["group"])
+            found = host_variables(task_vars or {}, args["group"])
+            hosts = found.variables
             if strangers := [name for name in args["without"] if name not in hosts]:
                 raise ProblemsError("the call", [_stranger(name) for name in strangers])
-            fabric = compile_fleet(_without(hosts, frozenset(args["without"])))
+            with found.named():
+                fabric = compile_fleet(_without(hosts, frozenset(args["without"])))
         except WorkspaceError as error:
             return {**result, "failed": True, "msg": str(error)}
         except ProblemsError as error:
@@ -62,6 +64,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types
             "families": list(fabric.families),
             "pod_mtu": pod_mtu(fabric),
             "overlay_overhead": overlay_overhead(fabric),
+            "podnet_lines": found.notes(),
             "podnet_summary": (
                 f"{len(fabric.nodes)} nodes in {segments} segment{'s' if segments > 1 else ''}, "
                 f"mode {fabric.mode}, {' and '.join(fabric.families)}, "

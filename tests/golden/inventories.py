@@ -27,7 +27,7 @@ def variables(inventory: Path) -> dict[str, dict[str, Any]]:
     values = VariableManager(loader=loader, inventory=manager)
     hostvars = HostVars(inventory=manager, variable_manager=values, loader=loader)
     task_vars = {"hostvars": hostvars, "groups": manager.get_groups_dict()}
-    return host_variables(task_vars, "podnet")
+    return host_variables(task_vars, "podnet").variables
 
 
 def tree(inventory: Path) -> dict[str, str]:

@@ -4,26 +4,33 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
+from . import kubespray
 from .problems import PREFIX
 from .schema import TOOL_KEYS
 
 
-def host_variables(task_vars: Mapping[str, Any], group: str) -> dict[str, dict[str, Any]]:
-    """The `podnet_*` variables of every host of the group.
+def host_variables(task_vars: Mapping[str, Any], group: str) -> kubespray.Translation:
+    """The `podnet_*` variables of every host of the group, and what kubespray's own ones say.
 
     Taken from the inventory of all hosts, whatever `--limit` says: what a node needs depends
     on peers that this run may not touch.
     """
     hostvars = task_vars["hostvars"]
-    hosts: dict[str, dict[str, Any]] = {}
-    for host in task_vars["groups"].get(group, []):
+    own: dict[str, dict[str, Any]] = {}
+    theirs: dict[str, dict[str, Any]] = {}
+    for host in map(str, task_vars["groups"].get(group, [])):
         values = hostvars[host]
         names = [n for n in values if str(n).startswith(PREFIX) and n not in TOOL_KEYS]
-        # Through JSON: Ansible's values are tagged subclasses, which must not travel further.
-        hosts[str(host)] = {
-            str(name): json.loads(json.dumps(values[name], default=str)) for name in names
-        }
-    return hosts
+        own[host] = _plain(values, names)
+        needed = kubespray.needed(own[host], frozenset(map(str, values)), host)
+        if needed is not None:
+            theirs[host] = _plain(values, needed)
+    return kubespray.translate(own, theirs)
+
+
+def _plain(values: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
+    """Through JSON: Ansible's values are tagged subclasses, which must not travel further."""
+    return {str(name): json.loads(json.dumps(values[name], default=str)) for name in names}
