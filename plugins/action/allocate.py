@@ -132,7 +132,8 @@ def _refuse_other(hosts: dict[str, dict[str, Any]], old: room.Ranges, path: Path
     for variables in hosts.values():
         loaded = room.read_ranges(variables.get(room.VARIABLE) or old, room.VARIABLE)
         if loaded != old:
-            what, remedy = "not what the file says", "name its file in podnet_allocate_file"
+            what = "not what the file says"
+            remedy = f"move its file to {path}, or name it in podnet_allocate_file"
             expected, found = f"the {len(old)} entries of {path}", f"{len(loaded)} entries"
             problem = Problem(room.VARIABLE, what, expected, found, remedy)
             raise ProblemsError("the inventory", [problem])
@@ -150,7 +151,7 @@ def _remembered(workspace: Workspace) -> Iterator[str]:
             yield from (cidr for node in data["nodes"] for cidr in node["pod_cidrs"])
         else:
             nodes = data["nodes"].values()
-            yield from (address for node in nodes for address, _pod in node["reservations"])
+            yield from (address for node in nodes for address, _pod in node.get("reservations", ()))
 
 
 def _said(given: room.Ranges, gone: list[str], path: Path, released: list[str]) -> dict[str, Any]:

@@ -137,7 +137,7 @@ def test_no_folder_is_made_that_hides_a_file(site: Site) -> None:
     said = site.play("allocate", "-e", f"@{elsewhere}", podnet_allocate_file=elsewhere)
     assert "every node has its ranges" in said and "does not load it" not in said
     everybody.unlink()
-    assert "name its file in podnet_allocate_file" in site.play(
+    assert "or name it in podnet_allocate_file" in site.play(
         "allocate", "-e", f"@{elsewhere}", fails=True
     )
 

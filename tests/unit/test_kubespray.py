@@ -59,8 +59,8 @@ def write(folder: Path, **cluster: Any) -> None:
     path.write_text(yaml.safe_dump(values), encoding="utf-8")
 
 
-def play(folder: Path, name: str, fails: bool = False) -> str:
-    arguments = ["-i", "mycluster/inventory.ini", "-e", "podnet_group=k8s_cluster"]
+def play(folder: Path, name: str, *more: str, fails: bool = False) -> str:
+    arguments = ["-i", "mycluster/inventory.ini", *(more or ("-e", "podnet_group=k8s_cluster"))]
     done = run(folder, "ansible-playbook", f"podnet.fabric.{name}", *arguments)
     assert bool(done.returncode) is fails, done.stdout + done.stderr
     return " ".join((done.stdout + done.stderr).split())
@@ -88,6 +88,17 @@ def test_an_inventory_of_kubespray_is_allocated_and_planned_as_it_is(tmp_path: P
     assert not (tmp_path / "intended/bastion").exists()
     fabric = json.loads((tmp_path / ".podnet/fabric.json").read_text(encoding="utf-8"))
     assert [node["name"] for node in fabric["nodes"]] == ["node1", "node2", "node3"]
+
+
+def test_the_group_may_be_named_in_a_file_of_ones_own(tmp_path: Path) -> None:
+    write(tmp_path)
+    own = tmp_path / "mycluster/podnet.yml"
+    own.write_text("podnet: {children: {kube_node: }}\n", encoding="utf-8")
+    for name in ("allocate", "plan"):
+        play(tmp_path, name, "-i", "mycluster/podnet.yml")
+    assert (tmp_path / "mycluster/group_vars/podnet/podnet_allocated.yml").is_file()
+    fabric = json.loads((tmp_path / ".podnet/fabric.json").read_text(encoding="utf-8"))
+    assert [node["name"] for node in fabric["nodes"]] == ["node2", "node3"]
 
 
 @pytest.mark.parametrize(

@@ -23,9 +23,9 @@ def host_variables(task_vars: Mapping[str, Any], group: str) -> kubespray.Transl
     theirs: dict[str, dict[str, Any]] = {}
     for host in map(str, task_vars["groups"].get(group, [])):
         values = hostvars[host]
-        names = [n for n in values if str(n).startswith(PREFIX) and n not in TOOL_KEYS]
-        own[host] = _plain(values, names)
-        needed = kubespray.needed(own[host], frozenset(map(str, values)), host)
+        names = frozenset(map(str, values))
+        own[host] = _plain(values, (n for n in names if n.startswith(PREFIX)))
+        needed = kubespray.needed(own[host], names, host)
         if needed is not None:
             theirs[host] = _plain(values, needed)
     return kubespray.translate(own, theirs)
@@ -33,4 +33,8 @@ def host_variables(task_vars: Mapping[str, Any], group: str) -> kubespray.Transl
 
 def _plain(values: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
     """Through JSON: Ansible's values are tagged subclasses, which must not travel further."""
-    return {str(name): json.loads(json.dumps(values[name], default=str)) for name in names}
+    return {
+        name: json.loads(json.dumps(values[name], default=str))
+        for name in sorted(names)
+        if name not in TOOL_KEYS
+    }
