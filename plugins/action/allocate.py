@@ -110,7 +110,8 @@ def _place(variables: Mapping[str, Any], group: str) -> Path:
     for place in places:
         if (place / FILE).is_file():
             return place / FILE
-    for place in places:
+    # Of several inventories the first that has group_vars at all.
+    for place in sorted(places, key=lambda place: not place.parent.is_dir()):
         if not any(place.with_name(place.name + ending).is_file() for ending in ENDINGS):
             return place / FILE
     raise ProblemsError("the inventory", [_nowhere(places, group)])

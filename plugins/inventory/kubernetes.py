@@ -45,6 +45,13 @@ options:
       - Without it all nodes are in one segment.
     type: str
     default: ''
+  require_pod_cidrs:
+    description:
+      - Whether a node without a pod CIDR is refused.
+      - V(false) leaves it without, for a cluster whose controller manager gives none; the playbook
+        C(podnet.fabric.allocate) does then.
+    type: bool
+    default: true
   group:
     description: Group of the nodes.
     type: str
@@ -72,7 +79,8 @@ class InventoryModule(BaseInventoryPlugin):  # type: ignore[misc]  # ansible shi
         self._read_config_data(path)
         try:
             data = json.loads(self._saved(path) if self.get_option("file") else self._asked())
-            hosts = from_kubernetes(data, str(self.get_option("segment_label")))
+            label = str(self.get_option("segment_label"))
+            hosts = from_kubernetes(data, label, bool(self.get_option("require_pod_cidrs")))
         except (OSError, ValueError, ProblemsError) as error:
             raise AnsibleParserError(f"{self.get_option('file') or 'kubectl'}: {error}") from error
         enter(inventory, str(self.get_option("group")), hosts)

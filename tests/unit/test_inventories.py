@@ -217,6 +217,13 @@ def test_nodes_that_lack_something_are_named_all_at_once(tmp_path: Path) -> None
         kubernetes(tmp_path, [])
 
 
+def test_nodes_without_a_range_may_be_left_to_allocate(tmp_path: Path) -> None:
+    bad = {"items": [node("w1", [], "192.0.2.11"), node("w2", ["10.64.2.0/24"], "192.0.2.12")]}
+    hosts = kubernetes(tmp_path, bad, require_pod_cidrs=False)
+    assert "podnet_pod_cidrs" not in hosts["w1"]
+    assert hosts["w2"]["podnet_pod_cidrs"] == ["10.64.2.0/24"]
+
+
 def test_kubectl_is_asked_when_nothing_is_saved(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -12,7 +12,7 @@ import yaml
 from ansible_collections.podnet.fabric.plugins.plugin_utils.intent import kubespray
 from ansible_collections.podnet.fabric.plugins.plugin_utils.intent.problems import ProblemsError
 from ansible_collections.podnet.fabric.plugins.plugin_utils.plan import compile_fleet
-from test_inventories import run
+from test_inventories import node, plain, run
 
 # The layout of kubespray's sample: an INI file, group_vars in folders.
 HOSTS = """\
@@ -99,6 +99,39 @@ def test_the_group_may_be_named_in_a_file_of_ones_own(tmp_path: Path) -> None:
     assert (tmp_path / "mycluster/group_vars/podnet/podnet_allocated.yml").is_file()
     fabric = json.loads((tmp_path / ".podnet/fabric.json").read_text(encoding="utf-8"))
     assert [node["name"] for node in fabric["nodes"]] == ["node2", "node3"]
+
+
+def test_a_cluster_that_runs_keeps_the_ranges_that_it_has(tmp_path: Path) -> None:
+    """The list of its nodes comes first, so that kubespray's ansible_host stays."""
+    write(tmp_path)
+    ranges = {1: ["10.233.64.0/24"], 2: ["10.233.72.0/24"], 3: []}
+    nodes = [node(f"node{n}", ranges[n], f"192.0.2.{n}") for n in ranges]
+    (tmp_path / "nodes.json").write_text(json.dumps({"items": nodes}), encoding="utf-8")
+    (tmp_path / "cluster.yml").write_text(
+        "plugin: podnet.fabric.kubernetes\nfile: nodes.json\ngroup: k8s_cluster\n"
+        "require_pod_cidrs: false\n",
+        encoding="utf-8",
+    )
+    sources = [
+        "-i",
+        "cluster.yml",
+        "-i",
+        "mycluster/inventory.ini",
+        "-e",
+        "podnet_group=k8s_cluster",
+    ]
+    for name in ("allocate", "plan"):
+        done = run(tmp_path, "ansible-playbook", f"podnet.fabric.{name}", *sources)
+        assert done.returncode == 0, done.stdout + done.stderr
+    assert (tmp_path / "mycluster/group_vars/k8s_cluster/podnet_allocated.yml").is_file()
+    fabric = json.loads((tmp_path / ".podnet/fabric.json").read_text(encoding="utf-8"))
+    assert [item["pod_cidrs"] for item in fabric["nodes"]] == [
+        ["10.233.64.0/24"],
+        ["10.233.72.0/24"],
+        ["10.233.65.0/24"],
+    ]
+    listed = run(tmp_path, "ansible-inventory", *sources[:4], "--host", "node1")
+    assert json.loads(listed.stdout, object_hook=plain)["ansible_host"] == "203.0.113.1"
 
 
 @pytest.mark.parametrize(

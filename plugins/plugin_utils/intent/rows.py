@@ -176,13 +176,14 @@ def _variables(values: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
-def from_kubernetes(data: Any, segment_label: str = "") -> Hosts:
+def from_kubernetes(data: Any, segment_label: str = "", cidrs_required: bool = True) -> Hosts:
     """What `kubectl get nodes -o json` prints: `spec.podCIDRs` and the internal addresses in
     `status.addresses` (Kubernetes API, core/v1 Node).
 
     Args:
         segment_label: label of a node whose value is its segment, such as
             topology.kubernetes.io/zone; empty: all nodes are in one.
+        cidrs_required: whether a node without a pod CIDR is refused, or left without.
 
     Raises:
         ProblemsError: not such a list, or nodes without a pod CIDR or an address.
@@ -198,6 +199,9 @@ def from_kubernetes(data: Any, segment_label: str = "") -> Hosts:
     for item in data["items"]:
         name, variables = _node(item, segment_label)
         problems += _incomplete(name, variables, segment_label)
+        if not variables["podnet_pod_cidrs"]:
+            problems += _without_cidr(name) if cidrs_required else ()
+            del variables["podnet_pod_cidrs"]
         hosts[name] = variables
     if problems:
         raise ProblemsError("the list of nodes", problems)
@@ -233,10 +237,15 @@ def _first_of_each(addresses: Iterable[Mapping[str, Any]]) -> Iterator[str]:
             yield address
 
 
+def _without_cidr(name: str) -> Iterator[Problem]:
+    remedy = (
+        "let the controller manager allocate them; or set require_pod_cidrs to false, and podnet's "
+        "playbook allocate gives it one"
+    )
+    yield Problem(f"node {name}", "no pod CIDR", "spec.podCIDRs", "none", remedy)
+
+
 def _incomplete(name: str, variables: Mapping[str, Any], segment_label: str) -> Iterator[Problem]:
-    if not variables["podnet_pod_cidrs"]:
-        remedy = "let the controller manager allocate them, or give podnet_pod_cidrs yourself"
-        yield Problem(f"node {name}", "no pod CIDR", "spec.podCIDRs", "none", remedy)
     if not variables["podnet_underlay_addresses"]:
         remedy = "see `kubectl get nodes -o wide`"
         yield Problem(f"node {name}", "no internal address", "type InternalIP", "none", remedy)
