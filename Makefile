@@ -55,8 +55,9 @@ day2-table: setup ## Every change of a live fleet under the loss meter, into doc
 faults-table: setup ## The catalogue of faults, into docs/verification.md; root
 	$(SUDO) PODNET_WRITE_DOCS=1 $(PYTEST) -q tests/netns/test_faults_catalogue.py
 
-docs: setup ## Write the tables that come from the schema
+docs: setup ## Write the tables that come from the schema and from the roles
 	$(BIN)/python tools/datamodel.py
+	$(BIN)/python tools/roles.py
 
 build: setup ## The collection's archive
 	$(BIN)/ansible-galaxy collection build --force

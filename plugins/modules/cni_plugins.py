@@ -26,21 +26,16 @@ options:
     description: SHA-256 of the archive; without it no archive is used.
     type: str
     default: ""
-  output_dir:
-    description:
-      - Folder on the controller for C(intended/), C(report/) and C(.podnet/).
-      - Left out, it is the working directory.
-    type: path
+extends_documentation_fragment:
+  - podnet.fabric.output_dir
+  - podnet.fabric.attributes
 attributes:
   check_mode:
-    description: Can run in check mode and say what would change, without changing it.
     support: full
   diff_mode:
-    description: Says in detail what changes.
     support: none
     details: The content is binary.
   idempotent:
-    description: A second run with the same input changes nothing.
     support: none
     details: Call it where plugins are missing; the role C(converge) does.
 author:

@@ -85,22 +85,17 @@ options:
           - With V(none) missing plugins are a problem.
         type: str
         default: none
-  output_dir:
-    description:
-      - Folder on the controller for C(intended/), C(report/) and C(.podnet/).
-      - Left out, it is the working directory.
-    type: path
+extends_documentation_fragment:
+  - podnet.fabric.output_dir
+  - podnet.fabric.attributes
 attributes:
   check_mode:
-    description: Can run in check mode and say what would change, without changing it.
     support: full
     details: The stages add, switch and remove report what they would do, and do nothing.
   diff_mode:
-    description: Says in detail what changes.
     support: full
     details: The stages add, switch and remove show their commands, each with its reason.
   idempotent:
-    description: A second run with the same input changes nothing.
     support: full
 author:
   - podnet developers (@podnet)

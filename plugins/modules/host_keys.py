@@ -27,16 +27,15 @@ options:
     description: Seconds to wait for each server.
     type: int
     default: 10
+extends_documentation_fragment:
+  - podnet.fabric.attributes
 attributes:
   check_mode:
-    description: Can run in check mode and say what would change, without changing it.
     support: full
   diff_mode:
-    description: Says in detail what changes.
     support: none
     details: Each key that is written, and what it replaces, is said in any mode.
   idempotent:
-    description: A second run with the same input changes nothing.
     support: full
 author:
   - podnet developers (@podnet)

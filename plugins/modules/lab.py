@@ -95,16 +95,17 @@ options:
     description: Its port, UDP and TCP.
     type: int
     default: 7717
+extends_documentation_fragment:
+  - podnet.fabric.attributes
 attributes:
   check_mode:
-    description: Can run in check mode and say what would change, without changing it.
     support: full
   diff_mode:
-    description: Says what is started, stopped and built; not how files change.
     support: partial
+    details: Says what is started, stopped and built; not how files change.
   idempotent:
-    description: A second run with the same input changes nothing; O(restart) always restarts.
     support: partial
+    details: O(restart) always restarts.
 author:
   - podnet developers (@podnet)
 """

@@ -20,27 +20,22 @@ options:
     description: Inventory group that holds the nodes of the fleet.
     type: str
     default: podnet
-  output_dir:
-    description:
-      - Folder on the controller for C(intended/), C(report/) and C(.podnet/).
-      - Left out, it is the working directory.
-    type: path
   without:
     description: Nodes that are left out, as if the inventory did not have them.
     type: list
     elements: str
     default: []
+extends_documentation_fragment:
+  - podnet.fabric.output_dir
+  - podnet.fabric.attributes
 attributes:
   check_mode:
-    description: Can run in check mode and say what would change, without changing it.
     support: full
     details: Writes its own working files below C(.podnet/) only.
   diff_mode:
-    description: Says in detail what changes.
     support: none
     details: It changes nothing that could differ.
   idempotent:
-    description: A second run with the same input changes nothing.
     support: full
 author:
   - podnet developers (@podnet)

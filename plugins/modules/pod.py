@@ -84,15 +84,14 @@ options:
       the list must declare each.
     type: dict
     default: {}
+extends_documentation_fragment:
+  - podnet.fabric.attributes
 attributes:
   check_mode:
-    description: Can run in check mode and say what would change, without changing it.
     support: full
   diff_mode:
-    description: Says in detail what changes.
     support: full
   idempotent:
-    description: A second run with the same input changes nothing.
     support: full
 author:
   - podnet developers (@podnet)

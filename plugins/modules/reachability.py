@@ -98,16 +98,15 @@ options:
     description: Milliseconds to wait for each answer.
     type: int
     default: 1000
+extends_documentation_fragment:
+  - podnet.fabric.attributes
 attributes:
   check_mode:
-    description: Can run in check mode and say what would change, without changing it.
     support: none
     details: Probing needs probe pods, and they are a change while they last.
   diff_mode:
-    description: Says in detail what changes.
     support: none
   idempotent:
-    description: A second run with the same input changes nothing.
     support: partial
     details: O(state=absent) is; O(state=started) makes new probe pods every time.
 author:

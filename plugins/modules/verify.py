@@ -22,11 +22,6 @@ options:
     type: str
     required: true
     choices: [begin, start, probe, stop, judge]
-  output_dir:
-    description:
-      - Folder on the controller for C(intended/), C(report/) and C(.podnet/).
-      - Left out, it is the working directory.
-    type: path
   port:
     description: TCP and UDP port on which the probe pods answer. Stage V(begin) only.
     type: int
@@ -68,17 +63,17 @@ options:
     description: Milliseconds to wait for each answer. Stage V(begin) only.
     type: int
     default: 1000
+extends_documentation_fragment:
+  - podnet.fabric.output_dir
+  - podnet.fabric.attributes
 attributes:
   check_mode:
-    description: Can run in check mode and say what would change, without changing it.
     support: none
     details: Skipped in check mode, because it starts probe pods.
   diff_mode:
-    description: Says in detail what changes.
     support: none
     details: Nothing that it starts stays.
   idempotent:
-    description: A second run with the same input changes nothing.
     support: full
 author:
   - podnet developers (@podnet)
