@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-.PHONY: help setup setup-demo setup-molecule molecule molecule-ci demo test unit golden golden-update netns netns-full mutants day2-table faults-table lint docs build clean
+.PHONY: help setup setup-demo setup-sanity sanity setup-molecule molecule molecule-ci demo test unit golden golden-update netns netns-full mutants day2-table faults-table lint docs build clean
 SHELL := /bin/sh
 BIN := .venv/bin
 # Labs are namespaces, which need root.
@@ -40,6 +40,9 @@ netns-full: setup ## The same with every point at which faults are injected; roo
 	$(SUDO) PODNET_FULL=1 $(PYTEST) -q -n 3 --dist loadfile --durations=12 tests/netns --deselect $(FAULTS)
 	$(SUDO) PODNET_FULL=1 $(PYTEST) -q $(FAULTS)
 
+sanity: setup-sanity ## The built archive: galaxy-importer, ansible-test sanity and units
+	@.ansible/venvs/sanity/bin/python tools/sanity
+
 mutants: setup ## Break each promise on purpose in a copy, and see its test fail; root
 	$(SUDO) $(BIN)/python tools/mutants
 
@@ -70,6 +73,9 @@ setup:
 
 setup-molecule:
 	@tools/setup molecule
+
+setup-sanity:
+	@tools/setup sanity
 
 setup-demo:
 	@tools/setup demo

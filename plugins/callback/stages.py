@@ -4,6 +4,28 @@
 
 from __future__ import annotations
 
+DOCUMENTATION = r"""
+name: stages
+type: stdout
+short_description: One line per task, failures in full, one summary line per stage
+version_added: 0.1.0
+description:
+  - Shows one line per task with the number of nodes, and failures at once and in full.
+  - A stage is the role that a task belongs to, or the play where there is no role. The run ends
+    with one summary per stage.
+  - On a terminal the line of the running task counts the nodes that are done and those that failed,
+    and says about how long the others will take, in place.
+  - A result may carry C(podnet_summary), one line that stands for the task, and C(podnet_lines),
+    lines that are printed as they are.
+  - Tasks that were skipped on every node are not shown.
+extends_documentation_fragment:
+  - result_format_callback
+requirements:
+  - Set as C(stdout_callback) in the configuration.
+author:
+  - podnet developers (@podnet)
+"""
+
 import os
 import sys
 import textwrap
@@ -28,28 +50,6 @@ from ansible_collections.podnet.fabric.plugins.plugin_utils.screen import (
     sentence,
     worst,
 )
-
-DOCUMENTATION = r"""
-name: stages
-type: stdout
-short_description: One line per task, failures in full, one summary line per stage
-version_added: 0.1.0
-description:
-  - Shows one line per task with the number of nodes, and failures at once and in full.
-  - A stage is the role that a task belongs to, or the play where there is no role. The run ends
-    with one summary per stage.
-  - On a terminal the line of the running task counts the nodes that are done and those that failed,
-    and says about how long the others will take, in place.
-  - A result may carry C(podnet_summary), one line that stands for the task, and C(podnet_lines),
-    lines that are printed as they are.
-  - Tasks that were skipped on every node are not shown.
-extends_documentation_fragment:
-  - result_format_callback
-requirements:
-  - Set as C(stdout_callback) in the configuration.
-author:
-  - podnet developers (@podnet)
-"""
 
 # Ansible's own steps: shown only when they fail.
 QUIET_ACTIONS = {

@@ -4,17 +4,6 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-from pathlib import Path
-from typing import Any
-
-from ansible.errors import AnsibleParserError
-from ansible.plugins.inventory import BaseInventoryPlugin
-
-from ..plugin_utils.intent.problems import ProblemsError
-from ..plugin_utils.intent.rows import enter, from_kubernetes
-
 DOCUMENTATION = r"""
 name: kubernetes
 short_description: Nodes from a Kubernetes cluster
@@ -66,6 +55,17 @@ plugin: podnet.fabric.kubernetes
 file: nodes.json
 segment_label: topology.kubernetes.io/zone
 """
+
+import json
+import subprocess
+from pathlib import Path
+from typing import Any
+
+from ansible.errors import AnsibleParserError
+from ansible.plugins.inventory import BaseInventoryPlugin
+
+from ..plugin_utils.intent.problems import ProblemsError
+from ..plugin_utils.intent.rows import enter, from_kubernetes
 
 
 class InventoryModule(BaseInventoryPlugin):  # type: ignore[misc]  # ansible ships no types

@@ -4,15 +4,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any
-
-from ansible.errors import AnsibleParserError
-from ansible.plugins.inventory import BaseInventoryPlugin
-
-from ..plugin_utils.intent.problems import ProblemsError
-from ..plugin_utils.intent.rows import enter, from_table
-
 DOCUMENTATION = r"""
 name: table
 short_description: Nodes from a table in CSV or YAML
@@ -64,6 +55,15 @@ file: nodes.csv
 #     pod_cidrs: [10.64.1.0/24, "fd00:64:0:1::/64"]
 #     segment: rack-a
 """
+
+from pathlib import Path
+from typing import Any
+
+from ansible.errors import AnsibleParserError
+from ansible.plugins.inventory import BaseInventoryPlugin
+
+from ..plugin_utils.intent.problems import ProblemsError
+from ..plugin_utils.intent.rows import enter, from_table
 
 
 class InventoryModule(BaseInventoryPlugin):  # type: ignore[misc]  # ansible ships no types

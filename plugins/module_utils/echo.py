@@ -52,7 +52,7 @@ class Echo:
 
     def replies(self) -> Iterator[Tuple[int, int, bytes]]:
         """(ident, sequence, payload) of all echo replies that have arrived."""
-        for _ in range(AT_ONCE):
+        for _turn in range(AT_ONCE):
             try:
                 packet = self.socket.recv(65536)
             except BlockingIOError:
@@ -65,7 +65,7 @@ class Echo:
 
     def refusals(self) -> Iterator[Refusal]:
         """Packets that came back as errors. All sockets of a family hear of each."""
-        for _ in range(AT_ONCE):
+        for _turn in range(AT_ONCE):
             try:
                 quoted, messages, _flags, _to = self.socket.recvmsg(65536, 512, socket.MSG_ERRQUEUE)
             except OSError:

@@ -28,6 +28,7 @@ def run(argv: List[str], env: Mapping[str, str], stdin: str) -> Answer:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             universal_newlines=True,
+            check=False,
             timeout=COMMAND_SECONDS,
         )
     except subprocess.TimeoutExpired:

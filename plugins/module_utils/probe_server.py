@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Answer probes over TCP and UDP, IPv4 and IPv6, and say which source address was seen.
 
@@ -18,7 +17,6 @@ import resource
 import selectors
 import socket
 import struct
-import sys
 import time
 from typing import Any, Dict
 
@@ -141,4 +139,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    raise SystemExit(main())

@@ -160,7 +160,7 @@ class Loop:
         end = time.monotonic() + rounds * self.attempts * self.timeout + 10
         waiting = list(reversed(probes))
         while (waiting or self.flying) and time.monotonic() < end:
-            for _ in range(min(BURST, len(waiting), IN_FLIGHT - self.flying)):
+            for _turn in range(min(BURST, len(waiting), IN_FLIGHT - self.flying)):
                 self.flying += 1
                 self._begin(waiting.pop())
             self._arrivals(0.0 if waiting and self.flying < IN_FLIGHT else 1.0)

@@ -249,7 +249,8 @@ def execute(
         return None
     if step.verb == "create pod":
         return pod.create(wanted, conflist)
-    assert record is not None
+    if record is None:
+        raise AssertionError(f"{step.verb} of a pod that has no record")
     if step.verb == "stop container":
         pod.stop_container(record, step.name)
     else:

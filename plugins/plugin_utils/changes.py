@@ -190,9 +190,10 @@ def _link(
         phase = "add"
         if want.name in lost:
             phase = "switch"
-            old = next(link for link in state.links if link.name == want.name)
-            for change in _delete_link(old, "cannot be changed in place"):
-                yield phase, change
+            for old in state.links:
+                if old.name == want.name:
+                    for change in _delete_link(old, "cannot be changed in place"):
+                        yield phase, change
         undo = want.delete()
         for do, back in zip(want.add(), (undo[3], undo[2], None, undo[0]), strict=True):
             yield phase, Change(do, back, "missing")
@@ -217,7 +218,8 @@ def _link(
 
 
 def _relocate(link: Link) -> Command:
-    assert link.vxlan
+    if link.vxlan is None:
+        raise AssertionError(f"{link.name} is no VXLAN device")
     learning = "learning" if link.vxlan.learning else "nolearning"
     kind = f"type vxlan id {link.vxlan.vni} local {link.vxlan.local} {learning}"
     return Command("ip", f"link set dev {link.name} {kind}")

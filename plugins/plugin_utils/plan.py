@@ -6,6 +6,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from .backends import MODES, Target, serving
 from .intent.model import FAMILIES, Fabric, Family, Node, family_of, gateway_of, link_local_of
@@ -30,7 +31,7 @@ LONGEST_INTERFACE = 15
 
 # Node name → ranges that the inventory does not give it any more and its pods still hold.
 Retiring = Mapping[str, tuple[str, ...]]
-NOTHING_RETIRING: Retiring = {}
+NOTHING_RETIRING: Retiring = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)

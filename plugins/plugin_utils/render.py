@@ -84,7 +84,7 @@ def _device(plan: NodePlan, link: Link) -> list[str]:
 def _groups(plan: NodePlan, kind: type, tool: str) -> list[Group]:
     groups = []
     for peer, backends, objects in plan.entries:
-        chosen: tuple[KernelObject, ...] = tuple(item for item in objects if type(item) is kind)
+        chosen: tuple[KernelObject, ...] = tuple(item for item in objects if isinstance(item, kind))
         if chosen:
             title = f"{peer.name} (segment {peer.segment}, {' and '.join(backends)})"
             groups.append(Group(title, tuple(lines(chosen, tool))))

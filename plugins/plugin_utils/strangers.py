@@ -56,7 +56,8 @@ def tunnel_rule(link: Link) -> str:
     """Drops the packets of one VXLAN device that come from elsewhere. VXLAN devices of others may
     have the same port, so the VNI is compared, too: 24 bits at byte 12 behind the start of the UDP
     header (RFC 7348, section 5)."""
-    assert link.vxlan
+    if link.vxlan is None:
+        raise AssertionError(f"{link.name} is no VXLAN device")
     family = family_of(link.vxlan.local)
     return (
         f"udp dport {link.vxlan.port} @th,96,24 {link.vxlan.vni} "

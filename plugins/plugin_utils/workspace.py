@@ -165,6 +165,7 @@ def node_program() -> str:
     text = role_file("converge", "files", "podnet-node")
     for name in ("podnet-mend.sh", "podnet-nft.sh"):
         part = f". ./{name}\n"
-        assert part in text
+        if part not in text:
+            raise AssertionError(f"podnet-node does not read {name}")
         text = text.replace(part, role_file("converge", "files", name))
     return text

@@ -49,6 +49,7 @@ def run(argv: Sequence[str], stdin: str = "", check: bool = True) -> str:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         universal_newlines=True,
+        check=False,
     )
     if check and done.returncode:
         said = done.stderr.strip() or done.stdout.strip()

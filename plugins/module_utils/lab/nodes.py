@@ -75,7 +75,10 @@ class Nodes:
             (self.indexes[node.name], node, self.netns(node.name)) for node in nodes
         ]
         ident = self.underlay.ident
-        run(["ip", "-batch", "-"], "".join(f"netns add {netns}\n" for _, _, netns in numbered))
+        run(
+            ["ip", "-batch", "-"],
+            "".join(f"netns add {netns}\n" for _index, _node, netns in numbered),
+        )
         run(
             ["ip", "-batch", "-"],
             "".join(batches.management_port(ident, *entry) for entry in numbered),

@@ -14,7 +14,7 @@ from typing import Any
 from ..intent.model import Fabric
 from .results import OUTSIDE, Result, Status
 
-EXAMPLES = 3
+SHOWN = 3
 # What to show of many: the plainest kind first.
 ORDER = ("tcp", "udp", "icmp", "source", "mtu_pass", "mtu_exceed")
 
@@ -193,7 +193,7 @@ def _problem(title: str, results: Sequence[Result], about: str = "") -> Problem:
         status=ranked[0].status,
         title=title,
         affected=tuple(_affected(counts)),
-        examples=tuple(examples.values())[:EXAMPLES],
+        examples=tuple(examples.values())[:SHOWN],
         ids=tuple(result.id for result in results),
     )
 
@@ -204,7 +204,7 @@ def _affected(counts: Mapping[tuple[str, str], int]) -> Iterator[tuple[str, int]
     for kind in kinds:
         families = {family: n for (of, family), n in counts.items() if of == kind}
         if len(set(families.values())) == 1:
-            one = next(iter(families)) if len(families) == 1 else ""
+            one = "".join(families) if len(families) == 1 else ""
             yield f"{kind} {one}".strip(), sum(families.values())
         else:
             yield from ((f"{kind} {f}".strip(), n) for f, n in sorted(families.items()))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-# shellcheck shell=sh
+# shellcheck shell=sh disable=SC2154  # podnet-node, which reads this, sets the variables
 # What the definitions say and the kernel lacks, and putting it back: part of podnet-node, which
 # is one file on a node (`node_program` in workspace.py joins them).
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-# shellcheck shell=sh
+# shellcheck shell=sh disable=SC2154  # podnet-node, which reads this, sets the variables
 # The nftables of podnet: load, compare, take back. Part of podnet-node, which is one file on a node
 # (`node_program` in workspace.py joins them).
 
