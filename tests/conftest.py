@@ -4,11 +4,17 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 import pytest
 
 NETNS = Path(__file__).parent / "netns"
+
+# As pyproject.toml has it, which ansible-test does not read.
+for helpers in ("unit", "golden", "netns"):
+    if (folder := str(NETNS.with_name(helpers))) not in sys.path:
+        sys.path.append(folder)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
