@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +16,11 @@ import yaml
 from test_house import ROOT, documentation, load, modules, rel, roles
 
 ATTRIBUTES, OUTPUT_DIR = "podnet.fabric.attributes", "podnet.fabric.output_dir"
+# Names in podnet.prom, which are no variables.
+METRICS = (
+    *("podnet_checks", "podnet_pairs", "podnet_path_", "podnet_drift"),
+    *("podnet_verify_ok", "podnet_verify_timestamp_"),
+)
 
 
 def tool(name: str) -> ModuleType:
@@ -100,3 +106,22 @@ def test_the_execution_environment_names_files_that_are_there() -> None:
     assert set(named) == {"python", "system"}
     for name in named.values():
         assert (ROOT / name).read_text(encoding="utf-8").strip(), f"{name} is empty"
+
+
+def guides() -> list[Path]:
+    return sorted(ROOT.glob("docs/*.md"))
+
+
+@pytest.mark.parametrize("path", guides(), ids=rel)
+def test_a_guide_names_variables_and_pages_that_are_there(path: Path) -> None:
+    from ansible_collections.podnet.fabric.plugins.plugin_utils.intent import schema
+
+    known = {key.name for key in schema.FLEET_KEYS} | set(schema.TOOL_KEYS) | {"podnet_yes"}
+    known |= {f"podnet_{key.name}" for key in schema.NODE_KEYS}
+    text = path.read_text(encoding="utf-8")
+    # podnet_x_… is a family of names, and podnet_x{ or podnet_x_total a metric of the report.
+    named = set(re.findall(r"(?<![\w/.-])podnet_[a-z0-9_]*[a-z0-9](?![\w{.…])", text))
+    assert not {name for name in named if name not in known and not name.startswith(METRICS)}
+    links = [link.partition("#")[0] for link in re.findall(r"\]\(([^)\s]+)\)", text)]
+    lost = [name for name in links if "://" not in name and not (path.parent / name).exists()]
+    assert not lost, f"{rel(path)}: no such page: {lost}"
