@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-.PHONY: help setup setup-demo setup-sanity sanity setup-molecule molecule molecule-ci demo test unit golden golden-update netns netns-full mutants day2-table faults-table lint docs build clean
+.PHONY: help setup setup-demo setup-sanity setup-docs sanity docs-site setup-molecule molecule molecule-ci demo test unit golden golden-update netns netns-full mutants day2-table faults-table lint docs build clean
 SHELL := /bin/sh
 BIN := .venv/bin
 # Labs are namespaces, which need root.
@@ -43,6 +43,9 @@ netns-full: setup ## The same with every point at which faults are injected; roo
 sanity: setup-sanity ## The built archive: galaxy-importer, ansible-test sanity and units
 	@.ansible/venvs/sanity/bin/python tools/sanity
 
+docs-site: setup-docs ## Guides and every module, plugin and role as HTML, in .site/html
+	@.ansible/venvs/docs/bin/python tools/docs-site
+
 mutants: setup ## Break each promise on purpose in a copy, and see its test fail; root
 	$(SUDO) $(BIN)/python tools/mutants
 
@@ -73,6 +76,9 @@ setup:
 
 setup-molecule:
 	@tools/setup molecule
+
+setup-docs:
+	@tools/setup docs
 
 setup-sanity:
 	@tools/setup sanity
