@@ -35,21 +35,16 @@ options:
     type: list
     elements: str
     default: []
-  output_dir:
-    description:
-      - Folder on the controller for C(intended/), C(report/) and C(.podnet/).
-      - Left out, it is the working directory.
-    type: path
+extends_documentation_fragment:
+  - podnet.fabric.output_dir
+  - podnet.fabric.attributes
 attributes:
   check_mode:
-    description: Can run in check mode and say what would change, without changing it.
     support: full
     details: Writes its own working files below C(.podnet/) only.
   diff_mode:
-    description: Says in detail what changes.
     support: full
   idempotent:
-    description: A second run with the same input changes nothing.
     support: full
 author:
   - podnet developers (@podnet)
