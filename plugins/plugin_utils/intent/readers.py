@@ -294,14 +294,14 @@ def read_plugins(
         # Through JSON and back: plain types only, and what JSON cannot hold is refused here.
         try:
             plugins.append(json.loads(json.dumps(item, allow_nan=False)))
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError):
             problems.append(
                 Problem(
                     place,
                     "not JSON",
                     "values that JSON can hold",
                     shown(item),
-                    f"correct the value ({error})",
+                    "give text, finite numbers, true, false, null, lists or mappings",
                 )
             )
     return tuple(plugins)
