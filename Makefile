@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-.PHONY: help setup setup-demo setup-sanity setup-docs sanity docs-site setup-molecule molecule molecule-ci demo test unit golden golden-update netns netns-full mutants day2-table faults-table lint docs build clean
+.PHONY: help setup setup-demo setup-sanity setup-docs sanity docs-site matrix setup-molecule molecule molecule-ci demo test unit golden golden-update netns netns-full mutants day2-table faults-table lint docs build clean
 SHELL := /bin/sh
 BIN := .venv/bin
 # Labs are namespaces, which need root.
@@ -45,6 +45,9 @@ sanity: setup-sanity ## The built archive: galaxy-importer, ansible-test sanity 
 
 docs-site: setup-docs ## Guides and every module, plugin and role as HTML, in .site/html
 	@.ansible/venvs/docs/bin/python tools/docs-site
+
+matrix: setup ## Unit and golden tests on each ansible-core, on the Pythons of this machine
+	@$(BIN)/python tools/matrix
 
 mutants: setup ## Break each promise on purpose in a copy, and see its test fail; root
 	$(SUDO) $(BIN)/python tools/mutants
