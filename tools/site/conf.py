@@ -15,3 +15,5 @@ html_theme_options = {"documentation_home_url": "index.html", "collapse_navigati
 myst_heading_anchors = 3
 pygments_style = "ansible"
 highlight_language = "yaml"
+# Colours of an example in a language that Pygments does not fully know are no reason to fail.
+suppress_warnings = ["misc.highlighting_failure"]
