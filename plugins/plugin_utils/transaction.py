@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import shlex
+import string
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
@@ -85,8 +86,14 @@ def _lines(commands: Iterable[object]) -> str:
 
 
 def _here(name: str, content: str) -> str:
-    """A here-document whose delimiter cannot be a line of the content."""
-    delimiter = "PODNET_" + hashlib.sha256(content.encode()).hexdigest()[:24]
+    """A here-document whose delimiter cannot be a line of the content.
+
+    dash (0.5.12) loses a byte that is not ASCII where it finds the delimiter's beginning and then
+    that byte in a line, so the delimiter begins like no line that has one there."""
+    digest = hashlib.sha256(content.encode()).hexdigest()[:24]
+    risky = {line[:1] for line in content.split("\n") if not line[: len(digest) + 1].isascii()}
+    first = next((letter for letter in string.ascii_uppercase if letter not in risky), "")
+    delimiter = f"{first}_{digest}"
     body = content if content.endswith("\n") or not content else content + "\n"
     return f"cat > \"$stage/{name}\" <<'{delimiter}'\n{body}{delimiter}\n"
 

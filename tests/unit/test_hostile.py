@@ -114,7 +114,7 @@ def taken_apart(text: str) -> tuple[list[str], dict[str, str]]:
     lines = iter(text.splitlines())
     for line in lines:
         shell.append(line)
-        start = re.fullmatch(r"cat > \"\$stage/([^\"]+)\" <<'(PODNET_[0-9a-f]+)'", line)
+        start = re.fullmatch(r"cat > \"\$stage/([^\"]+)\" <<'([A-Z]?_[0-9a-f]{24})'", line)
         if start:
             body = iter(lambda end=start[2]: _next(lines, end), None)
             files[start[1]] = "\n".join(body)

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import string
 import subprocess
 from pathlib import Path
 
@@ -50,6 +51,15 @@ def test_every_file_and_line_arrives(tmp_path: Path) -> None:
     assert found["remove.do"].count(b"\n") == found["remove.undo"].count(b"\n") == 1
     assert "switch.do" not in found
     assert (found["number"], found["kept"]) == (b"3\n", b"10\n")
+
+
+def test_a_line_that_begins_like_the_delimiter_arrives(tmp_path: Path) -> None:
+    """dash loses the byte after what the two share, where it is not ASCII."""
+    one = "P\x80\nA\x80\nC_\N{LATIN SMALL LETTER E WITH ACUTE}\n"
+    every = "".join(f"{letter}\x80\n" for letter in string.ascii_uppercase)
+    files = {"generation/one": one, "generation/every": every}
+    found = staged_by_shell(tmp_path, files, ChangeSet())
+    assert {n: found[n] for n in files} == {n: t.encode() for n, t in files.items()}
 
 
 @settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))

@@ -13,6 +13,15 @@ from .host import MARK, NETNS, namespaces, run
 from .topology import Segment, Topology
 
 
+def delete_links(names: Sequence[str], netns: str = "") -> None:
+    """Delete interfaces. The kernel may be quicker: it deletes one end of a pair with the namespace
+    of the other, some time after the last process in that has ended."""
+    if names:
+        where = ["-n", netns] if netns else []
+        text = "".join(f"link del {name}\n" for name in names)
+        run(["ip", *where, "-force", "-batch", "-"], text, check=False)
+
+
 class Underlay:
     """``ident`` is the lab's identifier; every name comes from it."""
 
@@ -40,8 +49,7 @@ class Underlay:
 
     def remove_segments(self, names: Sequence[str], router_links: Dict[str, Any]) -> None:
         bridges = [naming.router_bridge(name) for name in names]
-        lines = [f"link del {bridge}\n" for bridge in bridges if bridge in router_links]
-        run(["ip", "-n", self.router, "-batch", "-"], "".join(lines))
+        delete_links([bridge for bridge in bridges if bridge in router_links], self.router)
 
     def add_segments(self, segments: Sequence[Segment]) -> None:
         text = "".join(batches.segment(self.ident, segment) for segment in segments)
@@ -49,8 +57,9 @@ class Underlay:
 
     def build_outside(self, topology: Topology, program: str, port: int, log: str) -> None:
         """The outside host, and the program on it that answers probes."""
-        if "outside0" in self.links_of_router():
-            run(["ip", "-n", self.router, "link", "del", "outside0"])
+        delete_links(
+            [name for name in ("outside0",) if name in self.links_of_router()], self.router
+        )
         self._namespace(self.outside)
         run(["ip", "-n", self.router, "-batch", "-"], batches.outside_link(topology, self.outside))
         run(["ip", "-n", self.outside, "-batch", "-"], batches.outside_host(topology))
@@ -79,13 +88,9 @@ class Underlay:
     ) -> None:
         """Delete both ports of these nodes, at once and not when the kernel gets round to it."""
         ports = [naming.router_port(index) for index in indexes]
-        text = "".join(f"link del {port}\n" for port in ports if port in router_links)
-        if text:
-            run(["ip", "-n", self.router, "-batch", "-"], text)
+        delete_links([port for port in ports if port in router_links], self.router)
         ports = [naming.management_port(self.ident, index) for index in indexes]
-        text = "".join(f"link del {port}\n" for port in ports if port in links)
-        if text:
-            run(["ip", "-batch", "-"], text)
+        delete_links([port for port in ports if port in links])
 
     def remove_namespaces(self, names: Sequence[str]) -> None:
         found = set(namespaces(self.netns("")))
