@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import pytest
 from ansible_collections.podnet.fabric.plugins.plugin_utils import transaction
 from corebench import Bench, assert_same, difference, fleet
+from misbehave import FIRST, misbehave
 from test_core import DRIFT
 
 # Damage of test_core that heal mends, with the first object that it names. Files of the conflist,
@@ -127,6 +128,21 @@ def test_one_object_again_and_again_is_counted_each_time(bench: Bench) -> None:
         bench.sh("ip neigh del 10.64.4.1 dev pn64")
         assert len(healed(bench)) == 1 and total(bench) == count
     assert len(bench.sh("cat /run/podnet/healed").splitlines()) == 21, "the number, and the last 20"
+
+
+def test_what_goes_while_it_heals_is_counted_too(bench: Bench) -> None:
+    complete = bench.dump()
+    bench.sh("ip neigh del 10.64.4.1 dev pn64")
+    once = "[ -e /run/gone ] || { touch /run/gone; ip route del 10.64.2.0/24; }"
+    during = f'case "$*" in *-batch*) {once} ;; esac'
+    misbehave(bench, during, ["ip"])
+    answer = bench.run(FIRST + "podnet-node heal")
+    assert bench.sh("ls /run/gone"), "nothing went meanwhile"
+    assert answer.returncode == 0, answer.stderr
+    for line in ("ip neighbour replace 10.64.4.1", "ip route replace 10.64.2.0/24"):
+        assert f"put back: {line}" in answer.stdout
+    assert total(bench) == 2
+    assert_same(complete, bench.dump())
 
 
 def test_everything_gone_comes_back_at_once(bench: Bench) -> None:
