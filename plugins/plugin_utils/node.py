@@ -11,6 +11,7 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
+from . import coexist
 from .changes import PROGRAM, ChangeSet, Wanted, diff, needed_on_foreign_interfaces
 from .conflist import plugins_of
 from .intent.model import Fabric
@@ -75,7 +76,7 @@ def conflist_path(fabric: Fabric) -> str:
 
 def owned_files(fabric: Fabric) -> list[str]:
     """Absolute paths that podnet may have on a node, without its program and its folder's."""
-    return [UNIT, PROTOCOLS, UNDERLAY_SYSCTL, conflist_path(fabric), *HEAL_PATHS]
+    return [UNIT, PROTOCOLS, UNDERLAY_SYSCTL, conflist_path(fabric), *HEAL_PATHS, *coexist.PATHS]
 
 
 def changes_for(
@@ -101,7 +102,7 @@ def changes_for(
         nft_more=table.more,
         nft_wide=bool(table.wide),
     )
-    changes = with_systemctl(diff(wanted, have), bool(files.heal), have)
+    changes = _told(diff(wanted, have), bool(files.heal), have)
     staged = {f"generation/{name}": text for name, text in files.definitions.items()}
     staged.update({name: text for name, text, _mode in own.values()})
     if table.wide:
@@ -131,7 +132,7 @@ def nothing_for(
         program_sha256=have.files.get(PROGRAM, sha256(program)),
         owned=frozenset(owned_files(fabric)),
     )
-    changes = with_systemctl(diff(wanted, have), False, have)
+    changes = _told(diff(wanted, have), False, have)
     # Nothing runs without the program, and where nothing is to be run nobody needs it.
     needed = changes.stale_program and bool(changes.remove)
     changes = replace(changes, stale_program=needed, stale_generation=False)
@@ -155,12 +156,18 @@ def _own_files(
         own[UNIT] = ("files/podnet.service", files.unit, "0644")
         for name, text in files.heal.items():
             own[f"{FOLDER}/{name}"] = (f"files/{name}", text, "0644")
+    own |= coexist.drop_ins(fabric, have)
     held = needed_on_foreign_interfaces(plan.objects, have)
     if held or UNDERLAY_SYSCTL in have.files:
         text = "# podnet: settings of interfaces that are not podnet's; set first at boot.\n"
         text += "".join(f"{path} = {value}\n" for path, value in sorted(held.items()))
         own[UNDERLAY_SYSCTL] = ("files/underlay.sysctl", text, "0644")
     return own
+
+
+def _told(changes: ChangeSet, heal: bool, have: State) -> ChangeSet:
+    """The same changes with what running daemons have to be told."""
+    return coexist.with_told(with_systemctl(changes, heal, have))
 
 
 def _symlinks(files: NodeFiles, have: State) -> dict[str, str]:

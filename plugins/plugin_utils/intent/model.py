@@ -128,6 +128,7 @@ class Fabric:
     pod_identity: str = "bound"
     pods_to_node: str = "allow"
     pods_to_node_ports: tuple[str, ...] = ()
+    coexist: str = "auto"
 
     @cached_property
     def by_name(self) -> Mapping[str, Node]:

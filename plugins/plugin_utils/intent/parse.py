@@ -310,4 +310,5 @@ def _fabric(fleet: Mapping[str, Any], nodes: tuple[Node, ...]) -> Fabric:
         pod_identity=fleet["podnet_pod_identity"],
         pods_to_node=fleet["podnet_pods_to_node"],
         pods_to_node_ports=fleet["podnet_pods_to_node_ports"],
+        coexist=fleet["podnet_coexist"],
     )

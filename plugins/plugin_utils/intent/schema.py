@@ -175,6 +175,16 @@ FLEET_KEYS: tuple[Key, ...] = (
         ),
     ),
     Key(
+        "podnet_coexist",
+        "choice",
+        "auto",
+        choices=("auto", "never"),
+        about=(
+            "Whether daemons that a node runs get a drop-in so that they leave podnet's objects "
+            "alone (docs/coexistence.md): `auto`, or `never`."
+        ),
+    ),
+    Key(
         "podnet_service_cidrs",
         "cidrs",
         (),

@@ -45,6 +45,12 @@ if [ -d /run/systemd/system ]; then
   h=podnet-heal.timer
   [ -e /etc/systemd/system/$h ] && systemctl is-active --quiet $h && echo "timers=$h"
 fi
+c=; for d in systemd-networkd NetworkManager nftables; do
+  for f in /etc/systemd/system/*.wants/$d.service; do [ ! -L "$f" ] || c="$c $d"; done
+done
+[ ! -d /run/systemd/netif/links ] || c="$c systemd-networkd"
+[ ! -d /run/NetworkManager ] || c="$c NetworkManager"
+echo "daemons=$c"
 m=; for c in ip bridge nft sha256sum awk sed; do command -v "$c" >/dev/null || m="$m $c"; done
 echo "missing=$m"
 """

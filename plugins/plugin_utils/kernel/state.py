@@ -78,6 +78,7 @@ class State:
         busy: bridges with a port that is up.
         has_systemd: whether units have a place; booted: whether systemd is process 1.
         timers: own timers that run.
+        daemons: others that run or start at boot, and that podnet has drop-ins for.
         plugins: CNI plugin → CNI versions that it speaks; empty tuple when it is missing.
     """
 
@@ -110,6 +111,7 @@ class State:
     has_systemd: bool = False
     booted: bool = False
     timers: frozenset[str] = frozenset()
+    daemons: frozenset[str] = frozenset()
     missing_tools: tuple[str, ...] = ()
     plugins: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
@@ -194,7 +196,7 @@ def _state(sections: Mapping[str, str], wanted: frozenset[str]) -> State:
         ),
         has_systemd=node.get("systemd") == "yes",
         booted=node.get("booted") == "yes",
-        timers=frozenset(node.get("timers", "").split()),
+        **{name: frozenset(node.get(name, "").split()) for name in ("timers", "daemons")},
         missing_tools=tuple(node.get("missing", "").split()),
         plugins=_plugins(sections["plugins"]),
     )
