@@ -4,17 +4,23 @@
 A daemon that a node runs or starts at boot gets one small file of its own drop-in folder, before
 podnet makes anything that the daemon would take for its own. The files are podnet's: they go when
 the daemon goes, when `podnet_coexist` is off, and at reset. Nothing of the daemon's own is changed.
+
+A packet must pass every base chain of its hook, so podnet's own table cannot let through what a
+host's firewall drops. Where one is recognised that may (Docker, ufw, firewalld), it is told in its
+own words which packets are the pods'; everything else is left to it.
 """
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from .changes import PROGRAM, Change, ChangeSet
-from .intent.model import Fabric
+from .intent.model import Fabric, Family, family_of
 from .kernel.objects import Command
 from .kernel.state import State
+from .plan import NodePlan
 
 HEADER = "# podnet's: it goes at reset, and with podnet_coexist: never.\n"
 NOTHING = Command("-", "")
@@ -24,17 +30,17 @@ VETH = "veth????????"
 
 @dataclass(frozen=True, slots=True)
 class DropIn:
-    """One file for one daemon.
+    """One file for daemons of one kind.
 
     Attributes:
-        daemon: its unit without `.service`, as the read script names it.
-        text: the content for a fleet.
-        tell: what makes a running daemon read it.
+        daemons: as the read script names them; one of them is enough.
+        text: the content for a node; without content there is no file.
+        tell: what makes it count at once.
     """
 
-    daemon: str
+    daemons: tuple[str, ...]
     path: str
-    text: Callable[[Fabric], str]
+    text: Callable[[Fabric, NodePlan], str]
     tell: Command
 
 
@@ -44,77 +50,160 @@ def devices(fabric: Fabric) -> tuple[str, ...]:
     return (fabric.bridge, "pn[0-9]*", VETH)
 
 
-def _networkd(fabric: Fabric) -> str:
+def _networkd(fabric: Fabric, plan: NodePlan) -> str:
     # systemd.network(5): an interface that no file names unmanaged is taken by the first file
     # that matches, such as one with Name=*.
     return f"{HEADER}[Match]\nName={' '.join(devices(fabric))}\n\n[Link]\nUnmanaged=yes\n"
 
 
-def _networkd_routes(fabric: Fabric) -> str:
+def _networkd_routes(fabric: Fabric, plan: NodePlan) -> str:
     # networkd.conf(5): else routes and rules that others made go when networkd starts.
     return f"{HEADER}[Network]\nManageForeignRoutes=no\nManageForeignRoutingPolicyRules=no\n"
 
 
-def _network_manager(fabric: Fabric) -> str:
+def _network_manager(fabric: Fabric, plan: NodePlan) -> str:
     # NetworkManager.conf(5), section device. Its patterns know * and ? only.
     names = ",".join(f"interface-name:{name.replace('[0-9]', '?')}" for name in devices(fabric))
     return f"{HEADER}[device-podnet]\nmatch-device={names}\nmanaged=0\n"
 
 
-def _nftables(fabric: Fabric) -> str:
-    # Debian's unit flushes every table, podnet's too, when it stops, restarts or reloads.
+def _heal_after(fabric: Fabric, plan: NodePlan) -> str:
+    # These units flush every table, podnet's too, when they stop, restart or reload.
     heal = f"-{PROGRAM} heal"
     return f"{HEADER}[Service]\nExecStartPost={heal}\nExecReload={heal}\n"
 
 
+def pod_ranges(fabric: Fabric, plan: NodePlan, family: Family) -> tuple[str, ...]:
+    """Where pods are: the cluster's ranges, and those that retire and lie outside."""
+    cluster = [ipaddress.ip_network(cidr) for cidr in fabric.cluster_cidrs]
+    found = [str(cidr) for cidr in cluster]
+    for text in plan.retiring_anywhere:
+        retiring = ipaddress.ip_network(text)
+        if not any(c.version == retiring.version and retiring.subnet_of(c) for c in cluster):  # type: ignore[arg-type]
+            found.append(text)
+    return tuple(cidr for cidr in found if family_of(cidr) == family)
+
+
+def _overlay_port(fabric: Fabric, plan: NodePlan, family: Family) -> int | None:
+    """The port on which the node takes encapsulated packets in a family."""
+    local = [link.vxlan.local for link in plan.links if link.vxlan]
+    return fabric.vxlan_port if any(family_of(address) == family for address in local) else None
+
+
+def _iptables(family: Family) -> Callable[[Fabric, NodePlan], str]:
+    """What `iptables-restore --noflush` takes: podnet's own two chains and nothing else. Docker
+    and ufw set the policy of FORWARD or INPUT to DROP, and leave chains of others alone."""
+
+    def text(fabric: Fabric, plan: NodePlan) -> str:
+        ranges = pod_ranges(fabric, plan, family)
+        rules = [f"FORWARD -s {a} -d {b}" for a in ranges for b in ranges]
+        rules += [f"FORWARD -s {cidr} -i {fabric.bridge}" for cidr in ranges]
+        answers = "-m conntrack --ctstate RELATED,ESTABLISHED"
+        rules += [f"FORWARD -d {cidr} -o {fabric.bridge} {answers}" for cidr in ranges]
+        if port := _overlay_port(fabric, plan, family):
+            rules.append(f"INPUT -p udp -m udp --dport {port}")
+        if not rules:
+            return ""
+        lines = [f"-A PODNET-{rule} -j ACCEPT" for rule in rules]
+        chains = ("*filter", ":PODNET-FORWARD - [0:0]", ":PODNET-INPUT - [0:0]")
+        return HEADER + "\n".join([*chains, *lines, "COMMIT", ""])
+
+    return text
+
+
+def _firewalld(fabric: Fabric, plan: NodePlan) -> str:
+    # firewalld.policies(5): what is forwarded, from any zone to any other. Answers from outside
+    # are accepted by firewalld itself.
+    rules = [
+        f'  <rule family="{family}"><source address="{cidr}"/><accept/></rule>\n'
+        for family in fabric.families
+        for cidr in pod_ranges(fabric, plan, family)
+    ]
+    return _policy("ANY", rules)
+
+
+def _firewalld_overlay(fabric: Fabric, plan: NodePlan) -> str:
+    families: tuple[Family, ...] = ("ipv4", "ipv6")
+    ports = {_overlay_port(fabric, plan, family) for family in families} - {None}
+    return _policy("HOST", [f'  <port port="{port}" protocol="udp"/>\n' for port in ports])
+
+
+def _policy(egress: str, rules: Sequence[str]) -> str:
+    if not rules:
+        return ""
+    comment = HEADER.removeprefix("# ").strip()
+    return (
+        f'<?xml version="1.0" encoding="utf-8"?>\n<!-- {comment} -->\n<policy target="CONTINUE">\n'
+        f'  <ingress-zone name="ANY"/>\n  <egress-zone name="{egress}"/>\n'
+        f"{''.join(rules)}</policy>\n"
+    )
+
+
+def _of_networkd(path: str, text: Callable[[Fabric, NodePlan], str]) -> DropIn:
+    return DropIn(
+        ("systemd-networkd",), f"/etc/systemd/{path}", text, Command("reload", "systemd-networkd")
+    )
+
+
+def _of_unit(unit: str) -> DropIn:
+    path = f"/etc/systemd/system/{unit}.service.d/50-podnet.conf"
+    return DropIn((unit,), path, _heal_after, Command("systemctl", "daemon-reload"))
+
+
+def _of_iptables(family: Family) -> DropIn:
+    path = f"/etc/podnet/accept.{family}"
+    return DropIn(("docker", "ufw"), path, _iptables(family), Command("accept", family))
+
+
+def _of_firewalld(name: str, text: Callable[[Fabric, NodePlan], str]) -> DropIn:
+    path = f"/etc/firewalld/policies/{name}.xml"
+    return DropIn(("firewalld",), path, text, Command("reload", "firewalld"))
+
+
 DROP_INS = (
+    _of_networkd("network/05-podnet.network", _networkd),
+    _of_networkd("networkd.conf.d/50-podnet.conf", _networkd_routes),
     DropIn(
-        "systemd-networkd",
-        "/etc/systemd/network/05-podnet.network",
-        _networkd,
-        Command("reload", "systemd-networkd"),
-    ),
-    DropIn(
-        "systemd-networkd",
-        "/etc/systemd/networkd.conf.d/50-podnet.conf",
-        _networkd_routes,
-        Command("reload", "systemd-networkd"),
-    ),
-    DropIn(
-        "NetworkManager",
+        ("NetworkManager",),
         "/etc/NetworkManager/conf.d/50-podnet.conf",
         _network_manager,
         Command("reload", "NetworkManager"),
     ),
-    DropIn(
-        "nftables",
-        "/etc/systemd/system/nftables.service.d/50-podnet.conf",
-        _nftables,
-        Command("systemctl", "daemon-reload"),
-    ),
+    _of_unit("nftables"),
+    _of_unit("netfilter-persistent"),
+    _of_iptables("ipv4"),
+    _of_iptables("ipv6"),
+    _of_firewalld("podnet-pods", _firewalld),
+    _of_firewalld("podnet-overlay", _firewalld_overlay),
 )
 PATHS = tuple(item.path for item in DROP_INS)
-DAEMONS = tuple(dict.fromkeys(item.daemon for item in DROP_INS))
+DAEMONS = tuple(dict.fromkeys(daemon for item in DROP_INS for daemon in item.daemons))
 
 
-def drop_ins(fabric: Fabric, have: State) -> dict[str, tuple[str, str, str]]:
+def drop_ins(fabric: Fabric, plan: NodePlan, have: State) -> dict[str, tuple[str, str, str]]:
     """Absolute path → (name in the transaction's folder, content, mode)."""
     if fabric.coexist != "auto":
         return {}
     return {
-        item.path: (f"files/coexist-{number}", item.text(fabric), "0644")
+        item.path: (f"files/coexist-{number}", text, "0644")
         for number, item in enumerate(DROP_INS)
-        if item.daemon in have.daemons
+        if have.daemons.intersection(item.daemons) and (text := item.text(fabric, plan))
     }
 
 
-def with_told(changes: ChangeSet) -> ChangeSet:
+def with_told(changes: ChangeSet, have: State) -> ChangeSet:
     """The same changes with the drop-ins where they belong, and their daemons told: before
-    anything is made, and after everything is gone."""
+    anything is made or altered, and after everything is gone."""
+    early = [change for change in changes.switch if _paths(change)]
+    lost = [
+        Change(item.tell, None, "what it says is not there")
+        for item in DROP_INS
+        if item.path in have.ineffective
+    ]
     return replace(
         changes,
-        add=tuple(_told(changes.add, first=True)),
-        switch=tuple(_told(changes.switch, first=True)),
+        add=(*lost, *_told([*early, *changes.add], first=True)),
+        switch=tuple(change for change in changes.switch if not _paths(change)),
         remove=tuple(_told(changes.remove, first=False)),
     )
 

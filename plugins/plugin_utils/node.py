@@ -156,7 +156,7 @@ def _own_files(
         own[UNIT] = ("files/podnet.service", files.unit, "0644")
         for name, text in files.heal.items():
             own[f"{FOLDER}/{name}"] = (f"files/{name}", text, "0644")
-    own |= coexist.drop_ins(fabric, have)
+    own |= coexist.drop_ins(fabric, plan, have)
     held = needed_on_foreign_interfaces(plan.objects, have)
     if held or UNDERLAY_SYSCTL in have.files:
         text = "# podnet: settings of interfaces that are not podnet's; set first at boot.\n"
@@ -167,7 +167,7 @@ def _own_files(
 
 def _told(changes: ChangeSet, heal: bool, have: State) -> ChangeSet:
     """The same changes with what running daemons have to be told."""
-    return coexist.with_told(with_systemctl(changes, heal, have))
+    return coexist.with_told(with_systemctl(changes, heal, have), have)
 
 
 def _symlinks(files: NodeFiles, have: State) -> dict[str, str]:

@@ -65,7 +65,7 @@ def fabric() -> Fabric:
 def changes(node: Node, fleet: Fabric | None) -> tuple[ChangeSet, Wanted]:
     """Towards a fleet, or towards nothing."""
     state = node.state()
-    files = coexist.drop_ins(fleet, state) if fleet else {}
+    files = coexist.drop_ins(fleet, plan_node(fleet, fleet.nodes[0].name), state) if fleet else {}
     name = fleet.nodes[0].name if fleet else ""
     want = Wanted(
         objects=plan_node(fleet, name).objects if fleet else (),
@@ -76,7 +76,7 @@ def changes(node: Node, fleet: Fabric | None) -> tuple[ChangeSet, Wanted]:
         program_sha256="p",
         owned=frozenset(coexist.PATHS),
     )
-    return coexist.with_told(diff(want, state)), want
+    return coexist.with_told(diff(want, state), state), want
 
 
 def carry_out(node: Node, fleet: Fabric | None, stop: int = 9999) -> None:
@@ -94,7 +94,7 @@ def carry_out(node: Node, fleet: Fabric | None, stop: int = 9999) -> None:
 def test_only_daemons_of_the_node_get_a_file(daemons: set[str]) -> None:
     node = Node(daemons)
     carry_out(node, fabric())
-    expected = {item.path for item in coexist.DROP_INS if item.daemon in daemons}
+    expected = {item.path for item in coexist.DROP_INS if daemons & set(item.daemons)}
     assert set(node.ours) == set(node.known) == expected
     again, _want = changes(node, fabric())
     lines = [change for phase in PHASES for change in again.phase(phase)]
@@ -144,13 +144,51 @@ def test_taken_back_at_any_line_the_daemons_know_what_is_there(towards: str) -> 
         assert node.known == node.ours, f"after line {stop} of {count}"
 
 
+def texts(fleet: Fabric, daemons: set[str]) -> dict[str, str]:
+    plan = plan_node(fleet, fleet.nodes[0].name)
+    found = coexist.drop_ins(fleet, plan, Node(daemons).state())
+    return {path: text for path, (_name, text, _mode) in found.items()}
+
+
 def test_what_the_files_say() -> None:
-    node = Node(set(coexist.DAEMONS))
-    texts = {path: item[1] for path, item in coexist.drop_ins(fabric(), node.state()).items()}
-    assert "Name=cbr0 pn[0-9]* veth????????\n" in texts["/etc/systemd/network/05-podnet.network"]
-    assert "ManageForeignRoutes=no\n" in texts["/etc/systemd/networkd.conf.d/50-podnet.conf"]
+    found = texts(fabric(), set(coexist.DAEMONS))
+    assert "Name=cbr0 pn[0-9]* veth????????\n" in found["/etc/systemd/network/05-podnet.network"]
+    assert "ManageForeignRoutes=no\n" in found["/etc/systemd/networkd.conf.d/50-podnet.conf"]
     assert (
         "match-device=interface-name:cbr0,interface-name:pn?*,interface-name:veth????????\n"
-        in texts["/etc/NetworkManager/conf.d/50-podnet.conf"]
+        in found["/etc/NetworkManager/conf.d/50-podnet.conf"]
     )
-    assert "ExecStartPost=-/usr/local/sbin/podnet-node heal\n" in texts[coexist.PATHS[-1]]
+    for unit in ("nftables", "netfilter-persistent"):
+        text = found[f"/etc/systemd/system/{unit}.service.d/50-podnet.conf"]
+        assert "ExecStartPost=-/usr/local/sbin/podnet-node heal\n" in text
+
+
+def test_firewalls_are_told_what_is_forwarded_and_the_port_where_one_is_used() -> None:
+    for fleet, port in (
+        (fabric_of((2, 1), podnet_mode="vxlan"), 1),
+        (fabric_of((3,), podnet_mode="routed"), 0),
+    ):
+        found = texts(fleet, {"ufw", "firewalld"})
+        rules = found["/etc/podnet/accept.ipv4"]
+        cidr = next(cidr for cidr in fleet.cluster_cidrs if "." in cidr)
+        assert f"-A PODNET-FORWARD -s {cidr} -d {cidr} -j ACCEPT\n" in rules
+        assert rules.count("-A PODNET-INPUT -p udp -m udp --dport 4789 -j ACCEPT\n") == port
+        assert f'<source address="{cidr}"/>' in found["/etc/firewalld/policies/podnet-pods.xml"]
+        assert ("/etc/firewalld/policies/podnet-overlay.xml" in found) == bool(port)
+
+
+def test_rules_that_are_not_loaded_are_loaded_again() -> None:
+    node = Node({"docker"})
+    carry_out(node, fabric())
+    path = "/etc/podnet/accept.ipv6"
+    found = coexist.with_told(ChangeSet(), replace(node.state(), ineffective=frozenset({path})))
+    assert [str(change.do) for change in found.add] == ["accept ipv6"]
+
+
+def test_ranges_that_retire_outside_the_cluster_stay_accepted() -> None:
+    plan = replace(
+        plan_node(fabric(), fabric().nodes[0].name), retiring_anywhere=("172.31.0.0/24",)
+    )
+    assert coexist.pod_ranges(fabric(), plan, "ipv4") == ("10.64.0.0/15", "172.31.0.0/24")
+    inside = replace(plan, retiring_anywhere=("10.64.77.0/24",))
+    assert coexist.pod_ranges(fabric(), inside, "ipv4") == ("10.64.0.0/15",)

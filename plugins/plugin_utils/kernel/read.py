@@ -45,12 +45,21 @@ if [ -d /run/systemd/system ]; then
   h=podnet-heal.timer
   [ -e /etc/systemd/system/$h ] && systemctl is-active --quiet $h && echo "timers=$h"
 fi
-c=; for d in systemd-networkd NetworkManager nftables; do
+c=; for d in systemd-networkd NetworkManager nftables netfilter-persistent docker firewalld; do
   for f in /etc/systemd/system/*.wants/$d.service; do [ ! -L "$f" ] || c="$c $d"; done
 done
-[ ! -d /run/systemd/netif/links ] || c="$c systemd-networkd"
+[ ! -e /run/systemd/netif/state ] || c="$c systemd-networkd"
 [ ! -d /run/NetworkManager ] || c="$c NetworkManager"
+[ ! -e /run/docker.pid ] || c="$c docker"
+if grep -qs '^ENABLED=yes' /etc/ufw/ufw.conf; then c="$c ufw"; fi
+if [ -d /etc/firewalld ] && systemctl is-active --quiet firewalld 2>/dev/null; then c="$c firewalld"; fi
 echo "daemons=$c"
+c=; for f in /etc/podnet/accept.*; do
+  case $f in *.ipv4) p=iptables ;; *.ipv6) p=ip6tables ;; *) continue ;; esac
+  q=$({ cat "$f"; $p -w -S; } 2>/dev/null | grep PODNET- | sha256sum)
+  [ "$q" = "$(cat /run/podnet/${f##*/} 2>/dev/null)" ] || c="$c $f"
+done
+echo "ineffective=$c"
 m=; for c in ip bridge nft sha256sum awk sed; do command -v "$c" >/dev/null || m="$m $c"; done
 echo "missing=$m"
 """

@@ -29,6 +29,7 @@ from .objects import (
 
 MARKER = "@@podnet "
 PROTOCOL_NAMES = (str(ROUTE_PROTOCOL), "podnet")
+NODE_SETS = ("timers", "daemons", "ineffective")
 PREFIX = re.compile(r"[0-9a-f:.]+/[0-9]{1,3}")
 
 
@@ -79,6 +80,7 @@ class State:
         has_systemd: whether units have a place; booted: whether systemd is process 1.
         timers: own timers that run.
         daemons: others that run or start at boot, and that podnet has drop-ins for.
+        ineffective: drop-ins of podnet whose rules are not loaded as they were.
         plugins: CNI plugin → CNI versions that it speaks; empty tuple when it is missing.
     """
 
@@ -112,6 +114,7 @@ class State:
     booted: bool = False
     timers: frozenset[str] = frozenset()
     daemons: frozenset[str] = frozenset()
+    ineffective: frozenset[str] = frozenset()
     missing_tools: tuple[str, ...] = ()
     plugins: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
@@ -196,7 +199,7 @@ def _state(sections: Mapping[str, str], wanted: frozenset[str]) -> State:
         ),
         has_systemd=node.get("systemd") == "yes",
         booted=node.get("booted") == "yes",
-        **{name: frozenset(node.get(name, "").split()) for name in ("timers", "daemons")},
+        **{name: frozenset(node.get(name, "").split()) for name in NODE_SETS},
         missing_tools=tuple(node.get("missing", "").split()),
         plugins=_plugins(sections["plugins"]),
     )

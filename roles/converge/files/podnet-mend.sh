@@ -22,6 +22,7 @@ missing() {
     echo @sysctl; cat sysctl.conf
     echo '@want bridge'; cat fdb.batch
     echo '@want load'; nft_intact || echo podnet.nft
+    echo '@want accept'; not_accepted
     echo '@want ip'; cat routes.batch
   } 2>/dev/null | awk '
     function word(key, i) { for (i = 1; i < NF; i++) if ($i == key) return $(i + 1); return "" }
