@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-.PHONY: help setup setup-demo setup-sanity setup-docs sanity docs-site matrix setup-molecule molecule molecule-ci demo test unit golden golden-update netns netns-full mutants day2-table faults-table lint docs build clean
+.PHONY: help setup setup-demo setup-sanity setup-docs sanity docs-site matrix setup-molecule molecule molecule-ci demo test unit golden golden-update netns netns-full mutants day2-table faults-table tested lint docs build clean
 SHELL := /bin/sh
 BIN := .venv/bin
 # Labs are namespaces, which need root.
@@ -57,6 +57,15 @@ molecule: setup-molecule ## All scenarios on nodes that boot systemd, or one: S=
 
 molecule-ci: setup-molecule ## The two scenarios that say most, default and day2_cidr; root
 	$(SUDO) PATH="$(CURDIR)/$(BIN):$$PATH" tools/scenarios default day2_cidr
+
+# What says on which hosts podnet was tested, beside molecule's scenarios.
+HOSTS := tests/netns/test_containerd.py tests/netns/test_coexist.py
+tested: setup-molecule ## What the README's table calls tested, on Debian 12 and 13; writes it; root
+	for d in debian12 debian13; do \
+	  root=$$($(SUDO) tools/rootfs $$d) && \
+	  $(SUDO) PODNET_WRITE_DOCS=1 PODNET_LAB_ROOTFS=$$root $(PYTEST) -q $(HOSTS) && \
+	  $(SUDO) PODNET_WRITE_DOCS=1 DISTRO=$$d PATH="$(CURDIR)/$(BIN):$$PATH" tools/scenarios || exit 1; \
+	done
 
 day2-table: setup ## Every change of a live fleet under the loss meter, into docs/day2.md; root
 	$(SUDO) PODNET_WRITE_DOCS=1 $(PYTEST) -q tests/netns/test_day2_changes.py

@@ -3,12 +3,20 @@
 
 from __future__ import annotations
 
+import json
 import os
+from pathlib import Path
 
 import pytest
 import testinfra
 from testinfra.host import Host
 
+# Unit → the name that people know; networking is ifupdown's.
+MANAGERS = {
+    "systemd-networkd": "systemd-networkd",
+    "NetworkManager": "NetworkManager",
+    "networking": "ifupdown",
+}
 NODES = ("node-1", "node-2", "node-3")
 
 
@@ -17,3 +25,23 @@ def hosts() -> dict[str, Host]:
     """Node → its connection."""
     config = os.environ["PODNET_SSH_CONFIG"]
     return {name: testinfra.get_host(f"paramiko://{name}", ssh_config=config) for name in NODES}
+
+
+@pytest.fixture(scope="session", autouse=True)
+def seen(hosts: dict[str, Host]) -> None:
+    """What the nodes are, by their own words, for the table of what was tested."""
+    node = hosts[NODES[0]]
+    words = dict(
+        line.split("=", 1)
+        for line in node.file("/etc/os-release").content_string.splitlines()
+        if "=" in line
+    )
+    names = {key: words[key].strip('"') for key in ("NAME", "VERSION_ID")}
+    running = [MANAGERS[u] for u in MANAGERS if node.run(f"systemctl is-active -q {u}").rc == 0]
+    container = node.file("/run/.containerenv").exists or node.file("/.dockerenv").exists
+    found = {
+        "distribution": f"{names['NAME'].split()[0]} {names['VERSION_ID']}",
+        "manager": running[0] if running else "none",
+        "nodes": "containers" if container else "light nodes",
+    }
+    Path(os.environ["PODNET_SEEN"]).write_text(json.dumps(found), encoding="utf-8")

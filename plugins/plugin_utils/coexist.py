@@ -111,32 +111,53 @@ def _iptables(family: Family) -> Callable[[Fabric, NodePlan], str]:
     return text
 
 
-def _firewalld(fabric: Fabric, plan: NodePlan) -> str:
-    # firewalld.policies(5): what is forwarded, from any zone to any other. Answers from outside
-    # are accepted by firewalld itself.
-    rules = [
-        f'  <rule family="{family}"><source address="{cidr}"/><accept/></rule>\n'
-        for family in fabric.families
-        for cidr in pod_ranges(fabric, plan, family)
-    ]
-    return _policy("ANY", rules)
+def _firewalld_zone(fabric: Fabric, plan: NodePlan) -> str:
+    # firewalld.zone(5). A name for where pods are, to say the rest with. Whether they may reach the
+    # node itself is said by policies of the host's own; the zone accepts ICMP alone.
+    return _firewalld("zone", "", [f'<interface name="{fabric.bridge}"/>', "<forward/>"])
+
+
+def _firewalld_from_pods(fabric: Fabric, plan: NodePlan) -> str:
+    # firewalld.policies(5). Answers from outside are accepted by firewalld itself.
+    return _policy("podnet", "ANY", _from_pods(fabric, plan))
+
+
+def _firewalld_to_pods(fabric: Fabric, plan: NodePlan) -> str:
+    # Not ANY to ANY: version 2 does not ask such a policy between two interfaces without a zone.
+    return _policy("ANY", "podnet", _from_pods(fabric, plan))
 
 
 def _firewalld_overlay(fabric: Fabric, plan: NodePlan) -> str:
     families: tuple[Family, ...] = ("ipv4", "ipv6")
     ports = {_overlay_port(fabric, plan, family) for family in families} - {None}
-    return _policy("HOST", [f'  <port port="{port}" protocol="udp"/>\n' for port in ports])
+    return _policy("ANY", "HOST", [f'<port port="{port}" protocol="udp"/>' for port in ports])
 
 
-def _policy(egress: str, rules: Sequence[str]) -> str:
+def _from_pods(fabric: Fabric, plan: NodePlan) -> list[str]:
+    return [
+        f'<rule family="{family}"><source address="{cidr}"/><accept/></rule>'
+        for family in fabric.families
+        for cidr in pod_ranges(fabric, plan, family)
+    ]
+
+
+def _policy(ingress: str, egress: str, rules: Sequence[str]) -> str:
     if not rules:
         return ""
+    zones = (f'<ingress-zone name="{ingress}"/>', f'<egress-zone name="{egress}"/>')
+    return _firewalld("policy", ' target="CONTINUE"', [*zones, *rules])
+
+
+def _firewalld(kind: str, attributes: str, elements: Sequence[str]) -> str:
     comment = HEADER.removeprefix("# ").strip()
-    return (
-        f'<?xml version="1.0" encoding="utf-8"?>\n<!-- {comment} -->\n<policy target="CONTINUE">\n'
-        f'  <ingress-zone name="ANY"/>\n  <egress-zone name="{egress}"/>\n'
-        f"{''.join(rules)}</policy>\n"
-    )
+    lines = [
+        '<?xml version="1.0" encoding="utf-8"?>',
+        f"<!-- {comment} -->",
+        f"<{kind}{attributes}>",
+        *(f"  {element}" for element in elements),
+        f"</{kind}>",
+    ]
+    return "\n".join([*lines, ""])
 
 
 def _of_networkd(path: str, text: Callable[[Fabric, NodePlan], str]) -> DropIn:
@@ -156,7 +177,7 @@ def _of_iptables(family: Family) -> DropIn:
 
 
 def _of_firewalld(name: str, text: Callable[[Fabric, NodePlan], str]) -> DropIn:
-    path = f"/etc/firewalld/policies/{name}.xml"
+    path = f"/etc/firewalld/{name}.xml"
     return DropIn(("firewalld",), path, text, Command("reload", "firewalld"))
 
 
@@ -173,8 +194,10 @@ DROP_INS = (
     _of_unit("netfilter-persistent"),
     _of_iptables("ipv4"),
     _of_iptables("ipv6"),
-    _of_firewalld("podnet-pods", _firewalld),
-    _of_firewalld("podnet-overlay", _firewalld_overlay),
+    _of_firewalld("zones/podnet", _firewalld_zone),
+    _of_firewalld("policies/podnet-from-pods", _firewalld_from_pods),
+    _of_firewalld("policies/podnet-to-pods", _firewalld_to_pods),
+    _of_firewalld("policies/podnet-overlay", _firewalld_overlay),
 )
 PATHS = tuple(item.path for item in DROP_INS)
 DAEMONS = tuple(dict.fromkeys(daemon for item in DROP_INS for daemon in item.daemons))

@@ -92,6 +92,9 @@ class Fleet:
         self.folder, self.spec, self.name = folder, spec, name
         self.labs = folder / "labs"
         self.ssh_config = self.labs / name / "ssh_config"
+        self._lab = {"podnet_lab_name": name, "podnet_lab_dir": str(self.labs)}
+        if rootfs := os.environ.get("PODNET_LAB_ROOTFS"):  # another distribution's (tools/rootfs)
+            self._lab["podnet_lab_rootfs"] = rootfs
         self.data = inventory(spec)
         self.write()
 
@@ -152,7 +155,7 @@ class Fleet:
             "hosts.yml",
             playbook if playbook.endswith(".yml") else f"podnet.fabric.{playbook}",
             "-e",
-            json.dumps({"podnet_lab_name": self.name, "podnet_lab_dir": str(self.labs)}),
+            json.dumps(self._lab),
             *(
                 ["-e", f"@{self.labs / self.name / 'vars.json'}"]
                 if self.ssh_config.exists()

@@ -20,6 +20,7 @@ from bootnode import NETWORKD, Boots
 from edits import assert_same, state
 from faults import Ping
 from fleet import Fleet, Spec
+from tested import keep
 
 NODES = ("node-1", "node-2", "node-3")
 # A .network file for everything, and a rule set that is loaded at boot, as many hosts have.
@@ -55,6 +56,7 @@ systemctl -q enable firewalld
 HOSTS = dict(
     zip(NODES, (NETWORKD_AND_NFTABLES, FIREWALLD, NETWORK_MANAGER_DOCKER_UFW), strict=True)
 )
+DOCKER = "systemctl is-active -q docker && iptables -S DOCKER-USER"
 # What each restart is, and what says that it is through.
 RESTARTS = {
     "node-1": {
@@ -66,7 +68,7 @@ RESTARTS = {
     "node-3": {
         "systemctl reload NetworkManager": "nmcli -t general status | grep -q connected",
         "systemctl restart NetworkManager": "nmcli -t general status | grep -q connected",
-        "systemctl restart docker": "docker info",
+        "systemctl restart docker": DOCKER,
         "ufw reload": "iptables -S ufw-user-forward",
         "systemctl restart ufw": "iptables -S ufw-user-forward",
     },
@@ -76,11 +78,11 @@ RESTARTS = {
         "systemctl restart firewalld": "firewall-cmd --state",
     },
 }
-EXPECTED = {"node-1": 3, "node-2": 2, "node-3": 3}  # drop-ins of podnet's
+EXPECTED = {"node-1": 3, "node-2": 4, "node-3": 3}  # drop-ins of podnet's
 OURS = (
     "ls -d /etc/systemd/network/05-podnet.network /etc/systemd/networkd.conf.d/50-podnet.conf"
     " /etc/systemd/system/*.d/50-podnet.conf /etc/NetworkManager/conf.d/50-podnet.conf"
-    " /etc/podnet/accept.* /etc/firewalld/policies/podnet-* 2>/dev/null; true"
+    " /etc/podnet/accept.* /etc/firewalld/*/podnet* 2>/dev/null; true"
 )
 FILES = (
     "find /etc/systemd /etc/nftables.conf /etc/NetworkManager /etc/firewalld /etc/ufw /etc/docker"
@@ -103,7 +105,7 @@ def booted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Boots]:
             boots.power_cut(name)
         for name in NODES:
             boots.arrived(name)
-        for command in ("docker info", "iptables -S ufw-user-forward"):
+        for command in (DOCKER, "iptables -S ufw-user-forward"):
             boots.wait("node-3", command, command)
         boots.wait("node-2", "firewall-cmd --state", "firewalld runs")
         yield boots
@@ -187,6 +189,8 @@ def test_nothing_is_lost_while_they_restart(booted: Boots) -> None:
     assert_same(uncounted(fleet), there)
     assert "0 to change" in fleet.play("converge", check=True).stdout
     fleet.play("verify", check=True)
+    for name, manager in (("node-1", "systemd-networkd"), ("node-3", "NetworkManager")):
+        keep(fleet, name, "tests/netns/test_coexist.py", manager=manager)
 
 
 def test_what_somebody_takes_out_of_a_firewall_comes_back(booted: Boots) -> None:

@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 from cri import Containerd, Pod, containerd, require_programs, until, url
 from fleet import Fleet, Spec
+from tested import keep
 
 CONFLIST = "10-podnet.conflist"
 FAMILIES = {"ipv4": 0, "ipv6": 1}  # the order of a pod's addresses
@@ -114,6 +115,7 @@ def test_a_removed_pod_leaves_nothing_on_its_node(scene: Scene) -> None:
     assert addresses.isdisjoint(before)
     pod.remove()
     assert _traces(host) == before
+    keep(scene.fleet, host.node, "tests/netns/test_containerd.py", runtime="containerd")
 
 
 def _rendered(folder: Path, node: str) -> str:

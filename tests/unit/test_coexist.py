@@ -173,7 +173,9 @@ def test_firewalls_are_told_what_is_forwarded_and_the_port_where_one_is_used() -
         cidr = next(cidr for cidr in fleet.cluster_cidrs if "." in cidr)
         assert f"-A PODNET-FORWARD -s {cidr} -d {cidr} -j ACCEPT\n" in rules
         assert rules.count("-A PODNET-INPUT -p udp -m udp --dport 4789 -j ACCEPT\n") == port
-        assert f'<source address="{cidr}"/>' in found["/etc/firewalld/policies/podnet-pods.xml"]
+        for way in ("from", "to"):
+            policy = found[f"/etc/firewalld/policies/podnet-{way}-pods.xml"]
+            assert f'<source address="{cidr}"/>' in policy
         assert ("/etc/firewalld/policies/podnet-overlay.xml" in found) == bool(port)
 
 
