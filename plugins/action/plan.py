@@ -11,7 +11,8 @@ from ansible.plugins.action import ActionBase
 
 from ..plugin_utils.intent.hosts import host_variables
 from ..plugin_utils.intent.problems import Problem, ProblemsError, shown
-from ..plugin_utils.plan import compile_fleet, overlay_overhead, pod_mtu
+from ..plugin_utils.peers import overlay_overhead
+from ..plugin_utils.plan import compile_fleet, pod_mtu
 from ..plugin_utils.workspace import Workspace, WorkspaceError
 
 
@@ -85,6 +86,8 @@ def _stranger(name: str) -> Problem:
 
 def _without(hosts: dict[str, dict[str, Any]], names: frozenset[str]) -> dict[str, dict[str, Any]]:
     """The fleet as if some nodes were not in the inventory."""
+    if not names:
+        return hosts
     kept = {host: dict(values) for host, values in hosts.items() if host not in names}
     for values in kept.values():
         if isinstance(table := values.get("podnet_nodes"), dict):

@@ -3,13 +3,43 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
 from typing import Any
 
 from ansible.plugins.action import ActionBase
 
-from ..plugin_utils.plan import plan_node
-from ..plugin_utils.render import DEFINITIONS, MANIFEST, render_node
-from ..plugin_utils.workspace import Workspace, WorkspaceError, templates, write
+from ..plugin_utils.plan import plan_fleet
+from ..plugin_utils.render import DEFINITIONS, render_role
+from ..plugin_utils.workspace import Workspace, WorkspaceError, content, templates, write
+
+# A process more costs what some dozens of nodes do.
+NODES_PER_PROCESS = 100
+# Characters of differences that are shown; the fleet's definitions can be gigabytes.
+MOST_SHOWN = 32_000_000
+
+
+@dataclass(frozen=True)
+class Share:
+    """Some nodes of the fleet, and what is done with their definitions."""
+
+    root: Path
+    role: str
+    names: tuple[str, ...]
+    writes: bool
+    shows: bool
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """``changed``: node/file. ``diff``: as Ansible prints it, of the first of them."""
+
+    changed: list[str]
+    diff: list[dict[str, str]]
 
 
 class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types
@@ -26,39 +56,62 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types
                 "output_dir": {"type": "path"},
             }
         )
-        workspace = Workspace(args["output_dir"])
+        workspace, role = Workspace(args["output_dir"]), args["role"]
+        writes = not self._task.check_mode
         try:
-            changed, diff = self._render(workspace, args["role"])
+            names = [node.name for node in workspace.fabric().nodes]
+            gone = workspace.forget(names) if role == "cni" and writes else []
+            shares = [
+                Share(workspace.root, role, part, writes, bool(self._task.diff))
+                for part in _parts(tuple(names))
+            ]
+            outcomes = list(_all(shares))
         except WorkspaceError as error:
             return {**result, "failed": True, "msg": str(error)}
+        changed = [*gone, *(name for outcome in outcomes for name in outcome.changed)]
         result.update(changed=bool(changed), files=sorted(changed))
         if self._task.diff:
-            result["diff"] = diff
+            result["diff"] = [item for outcome in outcomes for item in outcome.diff]
         return result
 
-    def _render(self, workspace: Workspace, role: str) -> tuple[list[str], list[dict[str, str]]]:
-        fabric = workspace.fabric()
-        loaded = templates()
-        changed, diff = [], []
-        if role == "cni" and not self._task.check_mode:
-            changed += workspace.forget(node.name for node in fabric.nodes)
-        for node in fabric.nodes:
-            files = render_node(fabric, plan_node(fabric, node.name), loaded)
-            names = (fabric.cni.file, MANIFEST) if role == "cni" else DEFINITIONS[role]
-            for name in names:
-                path = workspace.intended(node.name) / name
-                before = path.read_text(encoding="utf-8") if path.is_file() else ""
-                if before == files[name]:
-                    continue
-                changed.append(f"{node.name}/{name}")
-                diff.append(
-                    {
-                        "before_header": str(path),
-                        "after_header": str(path),
-                        "before": before,
-                        "after": files[name],
-                    }
-                )
-                if not self._task.check_mode:
-                    write(path, files[name])
-        return changed, diff
+
+def _parts(names: tuple[str, ...]) -> list[tuple[str, ...]]:
+    """One part for each processor that is worth it; neighbours stay together."""
+    count = max(1, min(len(os.sched_getaffinity(0)), len(names) // NODES_PER_PROCESS))
+    size = -(-len(names) // count)
+    return [names[i : i + size] for i in range(0, len(names), size)]
+
+
+def _all(shares: list[Share]) -> Iterator[Outcome]:
+    if len(shares) < 2:
+        yield from map(render_share, shares)
+        return
+    with ProcessPoolExecutor(len(shares), get_context("fork")) as pool:
+        yield from pool.map(render_share, shares)
+
+
+def render_share(share: Share) -> Outcome:
+    """Write what differs from what is there."""
+    workspace, loaded = Workspace(str(share.root)), templates()
+    fabric = workspace.fabric()
+    outcome, shown = Outcome([], []), 0
+    for plan in plan_fleet(fabric, share.names):
+        folder = workspace.intended(plan.node.name)
+        for name, text in render_role(fabric, plan, loaded, share.role).items():
+            path = folder / name
+            before = content(path)
+            if before == text:
+                continue
+            outcome.changed.append(f"{plan.node.name}/{name}")
+            if share.shows and shown < MOST_SHOWN:
+                shown += len(before or "") + len(text)
+                outcome.diff.append(_difference(str(path), before or "", text))
+            if share.writes:
+                write(path, text)
+    if shown >= MOST_SHOWN:
+        outcome.diff.append({"prepared": "… and more; git diff shows all of intended/\n"})
+    return outcome
+
+
+def _difference(path: str, before: str, after: str) -> dict[str, str]:
+    return {"before_header": path, "after_header": path, "before": before, "after": after}

@@ -4,12 +4,11 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from types import MappingProxyType
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 
-from .backends import MODES, Target, serving
-from .intent.model import FAMILIES, Fabric, Family, Node, family_of, gateway_of, link_local_of
+from .backends import BACKENDS, MODES, serving
+from .intent.model import Fabric, Family, Node, family_of, gateway_of, link_local_of
 from .intent.parse import HostVars, parse_fabric
 from .intent.problems import Problem, ProblemsError
 from .kernel.objects import (
@@ -22,16 +21,22 @@ from .kernel.objects import (
     Sysctl,
     device_settings,
 )
+from .peers import (
+    NOTHING_RETIRING,
+    Kind,
+    Peers,
+    Retiring,
+    Sources,
+    Way,
+    alike_pairs,
+    kind_of,
+    overlay_overhead,
+)
 
 # IPv6 needs 1280 bytes on every link (RFC 8200, section 5); every IPv4 host must take 576
 # bytes (RFC 791), and a pod network below that would fragment even DNS answers.
 LEAST_MTU = {"ipv4": 576, "ipv6": 1280}
 LONGEST_INTERFACE = 15
-
-
-# Node name → ranges that the inventory does not give it any more and its pods still hold.
-Retiring = Mapping[str, tuple[str, ...]]
-NOTHING_RETIRING: Retiring = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +56,8 @@ class NodePlan:
         pod_mtu: bytes; the same on the whole fleet.
         sysctls: in the order in which they must be set.
         links: bridge first.
-        entries: per peer, in the order of the fleet: (peer, backend names, objects).
-        direct_peers: underlay addresses of peers to which pod addresses are routed directly.
+        ways: to each peer, in the order of the fleet; shared with other nodes.
+        sources: the node's own address for each family of pods, the source of its routes.
         retiring: ranges of this node that pods still hold and the inventory does not name.
         retiring_anywhere: the same for the whole fleet.
     """
@@ -62,16 +67,34 @@ class NodePlan:
     sysctls: tuple[Sysctl, ...]
     links: tuple[Link, ...]
     addresses: tuple[Address, ...]
-    entries: tuple[tuple[Node, tuple[str, ...], tuple[KernelObject, ...]], ...]
-    paths: tuple[Path, ...]
-    direct_peers: tuple[str, ...]
+    ways: tuple[Way, ...] = ()
+    sources: Sources = field(default_factory=dict, hash=False)
     retiring: tuple[str, ...] = ()
     retiring_anywhere: tuple[str, ...] = ()
 
     @property
+    def entries(self) -> tuple[tuple[Node, tuple[str, ...], tuple[KernelObject, ...]], ...]:
+        """Per peer, in the order of the fleet: (peer, backend names, objects)."""
+        return tuple((w.peer, w.backends, w.objects_from(self.sources)) for w in self.ways)
+
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """To each peer, for every family."""
+        return tuple(
+            Path(way.peer.name, family, backend)
+            for way in self.ways
+            for family, backend in way.families
+        )
+
+    @property
+    def direct_peers(self) -> tuple[str, ...]:
+        """Underlay addresses of peers to which pod addresses are routed directly."""
+        return tuple(dict.fromkeys(address for way in self.ways for address in way.direct))
+
+    @property
     def objects(self) -> tuple[KernelObject, ...]:
         """Every kernel object, in an order in which each finds what it needs."""
-        peers = [item for _peer, _names, objects in self.entries for item in objects]
+        peers = [item for way in self.ways for item in way.objects_from(self.sources)]
         # By kind, so that each tool runs once; routes last, they need the others.
         rank: dict[type, int] = {Neighbour: 0, FdbEntry: 1, Route: 2}
         peers.sort(key=lambda item: rank[type(item)])
@@ -109,6 +132,9 @@ def problems_of(fabric: Fabric) -> list[Problem]:
 def _unreachable(fabric: Fabric) -> Iterator[Problem]:
     """Pairs that no backend of the mode serves; one pair per reason stands for all."""
     seen: set[str] = set()
+    pairs = [*alike_pairs(fabric)]
+    if all(serving(fabric, *pair, family) for pair in pairs for family in fabric.families):
+        return
     for node, peer in _representative_pairs(fabric):
         for family in fabric.families:
             if serving(fabric, node, peer, family):
@@ -130,13 +156,10 @@ def _unreachable(fabric: Fabric) -> Iterator[Problem]:
 
 
 def _representative_pairs(fabric: Fabric) -> Iterator[tuple[Node, Node]]:
-    """One pair per pair of kinds of node. Backends decide by segment and underlay families
-    alone, so nodes that share both need not be asked one by one: the number of kinds counts,
-    not the square of the number of nodes."""
-    kinds: dict[tuple[str, tuple[Family, ...]], list[Node]] = {}
+    """One pair per pair of kinds of node, so that each reason is told once."""
+    kinds: dict[Kind, list[Node]] = {}
     for node in fabric.nodes:
-        families = tuple(f for f in FAMILIES if f in node.underlay)
-        kinds.setdefault((node.segment, families), []).append(node)
+        kinds.setdefault(kind_of(node), []).append(node)
     groups = list(kinds.values())
     for index, group in enumerate(groups):
         if len(group) > 1:
@@ -165,22 +188,14 @@ def _device_name(fabric: Fabric) -> Iterator[Problem]:
         )
 
 
-def overlay_overhead(fabric: Fabric) -> int:
-    """Bytes that encapsulation takes from the underlay MTU: 0 when no pair uses an overlay."""
-    used = {
-        backend.name: backend.overhead(fabric)
-        for node, peer in _representative_pairs(fabric)
-        for family in fabric.families
-        if (backend := serving(fabric, node, peer, family))
-    }
-    return max(used.values(), default=0)
+def pod_mtu(fabric: Fabric, overhead: int | None = None) -> int:
+    """Bytes. One value for the fleet: the largest that fits every path between nodes.
 
-
-def pod_mtu(fabric: Fabric) -> int:
-    """Bytes. One value for the fleet: the largest that fits every path between nodes."""
+    ``overhead`` is worth passing on where it is known."""
     if fabric.mtu is not None:
         return fabric.mtu
-    return min((n.underlay_mtu for n in fabric.nodes), default=1500) - overlay_overhead(fabric)
+    taken = overlay_overhead(fabric) if overhead is None else overhead
+    return min((n.underlay_mtu for n in fabric.nodes), default=1500) - taken
 
 
 def _mtu(fabric: Fabric) -> Iterator[Problem]:
@@ -218,42 +233,23 @@ def backend_of(fabric: Fabric, node: str, peer: str, family: Family) -> str:
     return backend.name
 
 
-def plan_node(fabric: Fabric, name: str, retiring: Retiring = NOTHING_RETIRING) -> NodePlan:
+def plan_node(
+    fabric: Fabric, name: str, retiring: Retiring = NOTHING_RETIRING, peers: Peers | None = None
+) -> NodePlan:
     """Everything that one node must have. O(peers).
 
     ``retiring`` ranges are no node's any more, but pods still hold addresses of them: they
-    stay reachable exactly as the wanted ones are, and get no new pods.
+    stay reachable exactly as the wanted ones are, and get no new pods. ``peers``, made of the same
+    two, is worth passing on where several nodes are planned.
     """
     node = fabric.by_name[name]
-    mtu = pod_mtu(fabric)
     own = retiring.get(name, ())
-    sources = {family_of(cidr): gateway_of(cidr) for cidr in own} | dict(node.gateways)
-    entries: list[tuple[Node, tuple[str, ...], tuple[KernelObject, ...]]] = []
-    paths: list[Path] = []
-    devices: dict[str, Link] = {}
-    direct: list[str] = []
-    for peer in fabric.nodes:
-        if peer is node:
-            continue
-        # A dict keeps the order and drops what two families share (the FDB entry).
-        objects: dict[KernelObject, None] = {}
-        names: dict[str, None] = {}
-        for cidr in (*peer.pod_cidrs, *retiring.get(peer.name, ())):
-            family = family_of(cidr)
-            backend = serving(fabric, node, peer, family)
-            if backend is None:
-                raise LookupError(f"no backend serves {name} -> {peer.name} {family}")
-            if backend.name not in devices and (link := backend.device(fabric, node, mtu)):
-                devices[backend.name] = link
-            target = Target(family, cidr, sources.get(family))
-            objects.update(dict.fromkeys(backend.entries(fabric, node, peer, target)))
-            names[backend.name] = None
-            if cidr in peer.pod_cidrs:
-                paths.append(Path(peer.name, family, backend.name))
-            if not backend.overhead(fabric) and peer.underlay[family] not in direct:
-                direct.append(peer.underlay[family])
-        entries.append((peer, tuple(names), tuple(objects)))
-    links = (Link(fabric.bridge, node.bridge_mac, mtu), *devices.values())
+    peers = peers or Peers(fabric, retiring)
+    mtu = pod_mtu(fabric, peers.overhead)
+    ways = peers.of(node)
+    used = dict.fromkeys(backend for way in ways for backend in way.backends)
+    devices = [BACKENDS[backend].device(fabric, node, mtu) for backend in used]
+    links = (Link(fabric.bridge, node.bridge_mac, mtu), *(link for link in devices if link))
     ranges = (*node.pod_cidrs, *own)
     return NodePlan(
         node=node,
@@ -261,18 +257,25 @@ def plan_node(fabric: Fabric, name: str, retiring: Retiring = NOTHING_RETIRING) 
         sysctls=tuple(_sysctls({family_of(cidr) for cidr in ranges}, links)),
         links=links,
         addresses=tuple(_addresses(links, node, ranges)),
-        entries=tuple(entries),
-        paths=tuple(paths),
-        direct_peers=tuple(direct),
+        ways=ways,
+        sources={family_of(cidr): gateway_of(cidr) for cidr in own} | dict(node.gateways),
         retiring=own,
         retiring_anywhere=tuple(sorted({c for cidrs in retiring.values() for c in cidrs})),
     )
 
 
+def plan_fleet(
+    fabric: Fabric, names: Iterable[str], retiring: Retiring = NOTHING_RETIRING
+) -> Iterator[NodePlan]:
+    """The plans of several nodes, one after the other; what they share is made once."""
+    peers = Peers(fabric, retiring)
+    return (plan_node(fabric, name, retiring, peers) for name in names)
+
+
 def plan_nothing(name: str) -> NodePlan:
     """A node that shall have nothing, in the fleet or not."""
     node = Node(name, "", (), (), 0)
-    return NodePlan(node, 0, (), (), (), (), (), ())
+    return NodePlan(node, 0, (), (), ())
 
 
 def _addresses(links: tuple[Link, ...], node: Node, ranges: tuple[str, ...]) -> Iterator[Address]:

@@ -4,15 +4,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 
 import jinja2
 
 from .conflist import conflist_text
 from .intent.model import FAMILIES, Fabric, family_of
 from .intent.variables import variables_of
-from .kernel.objects import FdbEntry, KernelObject, Link, Neighbour, Route, lines
+from .kernel.objects import Link, lines
+from .peers import filled
 from .plan import NodePlan, digest
 from .strangers import template_values
 
@@ -25,14 +25,6 @@ DEFINITIONS: Mapping[str, tuple[str, ...]] = {
     "cni": (),
 }
 MANIFEST = "manifest.json"
-
-
-@dataclass(frozen=True, slots=True)
-class Group:
-    """Lines that belong together in a definition, under one comment."""
-
-    title: str
-    lines: tuple[str, ...]
 
 
 def environment() -> jinja2.Environment:
@@ -50,45 +42,68 @@ def render_node(
     fabric: Fabric, plan: NodePlan, templates: Mapping[str, jinja2.Template]
 ) -> dict[str, str]:
     """All definitions of a node: file name → content, with the manifest."""
-    context = _context(fabric, plan)
     files = {
-        name: templates[name].render(context) for names in DEFINITIONS.values() for name in names
+        name: text
+        for role in DEFINITIONS
+        for name, text in _printed(fabric, plan, templates, role).items()
     }
     files[fabric.cni.file] = conflist_text(fabric, plan.node, plan.pod_mtu)
     files[MANIFEST] = _manifest(fabric, plan, files)
     return files
 
 
-def _context(fabric: Fabric, plan: NodePlan) -> dict[str, object]:
-    bridge, *overlays = plan.links
+def render_role(
+    fabric: Fabric, plan: NodePlan, templates: Mapping[str, jinja2.Template], role: str
+) -> dict[str, str]:
+    """The definitions of a node that one role owns: file name → content."""
+    if role != "cni":
+        return _printed(fabric, plan, templates, role)
+    # The manifest has the digest of all the others.
+    files = render_node(fabric, plan, templates)
+    return {name: files[name] for name in (fabric.cni.file, MANIFEST)}
+
+
+def _printed(
+    fabric: Fabric, plan: NodePlan, templates: Mapping[str, jinja2.Template], role: str
+) -> dict[str, str]:
+    common = {"fabric": fabric, "node": plan.node}
     return {
-        "fabric": fabric,
-        "node": plan.node,
-        "pod_mtu": plan.pod_mtu,
-        "bridge": _device(plan, bridge),
-        "overlays": [_device(plan, link) for link in overlays],
-        "neighbours": _groups(plan, Neighbour, "ip"),
-        "fdb": _groups(plan, FdbEntry, "bridge"),
-        "routes": _groups(plan, Route, "ip"),
-        "sysctls": plan.sysctls,
-        "masquerade": _masquerade(fabric, plan),
-        "strangers": template_values(fabric, plan),
+        name: templates[name].render(common | VALUES[name](fabric, plan))
+        for name in DEFINITIONS[role]
     }
+
+
+def _bridge(fabric: Fabric, plan: NodePlan) -> dict[str, object]:
+    return {"bridge": _device(plan, plan.links[0])}
+
+
+def _sysctls(fabric: Fabric, plan: NodePlan) -> dict[str, object]:
+    return {"sysctls": plan.sysctls}
+
+
+def _routes(fabric: Fabric, plan: NodePlan) -> dict[str, object]:
+    """The lines of each peer, under a comment that names it."""
+    return {"routes": filled("".join(way.routes for way in plan.ways), plan.sources)}
+
+
+def _vxlan(fabric: Fabric, plan: NodePlan) -> dict[str, object]:
+    return {
+        "overlays": [_device(plan, link) for link in plan.links[1:]],
+        "neighbours": "".join(way.neighbours for way in plan.ways),
+    }
+
+
+def _fdb(fabric: Fabric, plan: NodePlan) -> dict[str, object]:
+    return {"fdb": "".join(way.fdb for way in plan.ways)}
+
+
+def _filter(fabric: Fabric, plan: NodePlan) -> dict[str, object]:
+    return {"masquerade": _masquerade(fabric, plan), "strangers": template_values(fabric, plan)}
 
 
 def _device(plan: NodePlan, link: Link) -> list[str]:
     """A device and its addresses."""
     return lines((link, *(item for item in plan.addresses if item.dev == link.name)), "ip")
-
-
-def _groups(plan: NodePlan, kind: type, tool: str) -> list[Group]:
-    groups = []
-    for peer, backends, objects in plan.entries:
-        chosen: tuple[KernelObject, ...] = tuple(item for item in objects if isinstance(item, kind))
-        if chosen:
-            title = f"{peer.name} (segment {peer.segment}, {' and '.join(backends)})"
-            groups.append(Group(title, tuple(lines(chosen, tool))))
-    return groups
 
 
 def _masquerade(fabric: Fabric, plan: NodePlan) -> list[dict[str, str | list[str]]]:
@@ -133,3 +148,14 @@ def _manifest(fabric: Fabric, plan: NodePlan, files: Mapping[str, str]) -> str:
         "digest": digest(dict(files)),
     }
     return json.dumps(data, indent=2) + "\n"
+
+
+# What the template of each definition prints, beside the fleet and the node.
+VALUES: Mapping[str, Callable[[Fabric, NodePlan], dict[str, object]]] = {
+    "bridge.batch": _bridge,
+    "sysctl.conf": _sysctls,
+    "routes.batch": _routes,
+    "vxlan.batch": _vxlan,
+    "fdb.batch": _fdb,
+    "podnet.nft": _filter,
+}

@@ -13,7 +13,8 @@ from . import node as node_room
 from .changes import PHASES, ChangeSet
 from .intent.model import Fabric
 from .kernel.state import State
-from .plan import NOTHING_RETIRING, NodePlan, Retiring, digest, plan_node
+from .peers import NOTHING_RETIRING, Peers, Retiring
+from .plan import NodePlan, digest, plan_node
 from .preflight import live_pods, preflight, preflight_nothing
 from .render import render_node
 from .transaction import shown
@@ -29,14 +30,15 @@ def settle(
     ident: str,
     retiring: Retiring = NOTHING_RETIRING,
     heal_seconds: int = 0,
+    peers: Peers | None = None,
 ) -> dict[str, Any]:
     """One node's change set, as plain data; ``heal_seconds`` lie between two looks of the
-    healing timer, which 0 turns off.
+    healing timer, which 0 turns off. ``peers`` is worth passing on where several are settled.
 
     ``interesting`` says that something would be switched or removed, or that the node still has
     an address of an old range: then the fleet has to be heard before anything is done.
     """
-    plan = plan_node(fabric, name, retiring)
+    plan = plan_node(fabric, name, retiring, peers)
     files = files_of(fabric, plan, heal_seconds)
     changes, staged = node_room.changes_for(fabric, plan, files, have, generations, ident)
     return {

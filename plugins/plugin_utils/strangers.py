@@ -12,10 +12,11 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from .intent.model import FAMILIES, Fabric, Family, family_of, gateway_of, link_local_of
-from .kernel.objects import FdbEntry, Link
+from .kernel.objects import Link
 from .kernel.state import State
 from .plan import NodePlan
 
@@ -31,21 +32,20 @@ def senders(fabric: Fabric, plan: NodePlan) -> dict[str, tuple[str, ...]]:
     overlay = any(link.vxlan for link in plan.links)
     if fabric.vxlan_from != "fleet" or family is None or not overlay:
         return {}
-    peers = {item.dst for item in plan.objects if isinstance(item, FdbEntry)}
+    peers = {address for way in plan.ways for address in way.vteps}
     return {SENDERS[family]: _sorted(peers)}
 
 
 def template_values(fabric: Fabric, plan: NodePlan) -> dict[str, Any]:
     """What the template of the table prints of this. Lists are sorted; empty: not wanted."""
     bound = fabric.pod_identity == "bound"
+    allowed = senders(fabric, plan)
     return {
         "senders": [
             {"set": name, "type": f"{_family(name)}_addr", "addresses": addresses}
-            for name, addresses in senders(fabric, plan).items()
+            for name, addresses in allowed.items()
         ],
-        "tunnel_rules": [
-            tunnel_rule(link) for link in plan.links if link.vxlan and senders(fabric, plan)
-        ],
+        "tunnel_rules": [tunnel_rule(link) for link in plan.links if link.vxlan and allowed],
         "sources": _sources(plan) if fabric.pod_sources == "own_ranges" else {},
         "identity": _identity(fabric, plan) if bound else {},
         "to_node": _to_node(fabric, plan),
@@ -70,11 +70,14 @@ def _family(name: str) -> Family:
 
 
 def _sorted(addresses: Iterable[str]) -> tuple[str, ...]:
-    def key(text: str) -> tuple[int, int]:
-        address = ipaddress.ip_address(text)
-        return (address.version, int(address))
+    return tuple(sorted(addresses, key=_number))
 
-    return tuple(sorted(addresses, key=key))
+
+# The same addresses are sorted for every node of a fleet.
+@lru_cache(maxsize=1 << 16)
+def _number(text: str) -> tuple[int, int]:
+    address = ipaddress.ip_address(text)
+    return (address.version, int(address))
 
 
 def _ranges(plan: NodePlan, family: Family) -> list[str]:

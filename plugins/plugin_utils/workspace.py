@@ -128,9 +128,17 @@ def _started(pid: int) -> str:
     return stat.rpartition(")")[2].split()[19]
 
 
+def content(path: Path) -> str | None:
+    """Text of a file; None when there is none."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return None
+
+
 def write(path: Path, text: str) -> bool:
     """Replace ``path`` by ``text`` atomically; False, and no write, when it holds it already."""
-    if path.is_file() and path.read_text(encoding="utf-8") == text:
+    if content(path) == text:
         return False
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")

@@ -25,7 +25,11 @@ class Target:
 
 
 class Backend(Protocol):
-    """What a backend module offers. All functions are pure."""
+    """What a backend module offers. All functions are pure.
+
+    Nodes share what `refusal` and `entries` give (`peers.py`): of the node that asks they may know
+    whether it is in the peer's segment, the families of its underlay, and the target's source.
+    """
 
     name: str
 

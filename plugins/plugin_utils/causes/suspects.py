@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import Any
 
 from ..intent.model import Fabric, Family
-from ..plan import NodePlan, plan_node
+from ..plan import NodePlan, plan_fleet
 from ..verdicts.observations import Missing, Start
 from ..verdicts.scene import POD_A
 from .landscape import Look
@@ -65,7 +65,7 @@ class Scene:
 
     @cached_property
     def plans(self) -> Mapping[str, NodePlan]:
-        return {name: plan_node(self.fabric, name) for name in self.looks}
+        return {plan.node.name: plan for plan in plan_fleet(self.fabric, self.looks)}
 
     @cached_property
     def rulesets(self) -> Mapping[str, Ruleset]:

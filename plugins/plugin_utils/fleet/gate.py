@@ -17,7 +17,8 @@ from ..changes import PHASES
 from ..intent.model import Fabric
 from ..intent.problems import Problem, shown
 from ..kernel.state import State
-from ..plan import plan_node
+from ..peers import Peers
+from ..plan import plan_fleet
 from ..preflight import PLUGINS_MISSING
 from ..settle import settle
 from . import ranges
@@ -107,8 +108,8 @@ def decide(fabric: Fabric, runs: Runs, ask: Ask) -> Decision:
 def states_of(fabric: Fabric, runs: Mapping[str, Any]) -> dict[str, State]:
     """What every node that answered said of itself."""
     return {
-        name: node_room.read(fabric, plan_node(fabric, name), run["answer"])
-        for name, run in runs.items()
+        plan.node.name: node_room.read(fabric, plan, runs[plan.node.name]["answer"])
+        for plan in plan_fleet(fabric, runs)
     }
 
 
@@ -120,9 +121,10 @@ def _settle_fleet(fabric: Fabric, runs: Runs, ask: Ask) -> tuple[list[Problem], 
     silent = ranges.unasked(fabric, states, ask.lost)
     retiring = ranges.retiring(held, silent)
     if retiring:
+        peers = Peers(fabric, retiring)
         for name, run in runs.items():
             kept, ident, heal = run["generations"], run["ident"], run["heal_seconds"]
-            run.update(settle(fabric, name, states[name], kept, ident, retiring, heal))
+            run.update(settle(fabric, name, states[name], kept, ident, retiring, heal, peers))
     problems = list(ranges.handed_over(fabric, states, retiring, held, ask.lost))
     # Who runs the phases one by one brings all nodes through each of them.
     if ask.phases == PHASES:

@@ -15,7 +15,8 @@ from ..intent.model import Fabric, link_local_of
 from ..intent.problems import Problem
 from ..kernel.objects import FdbEntry, KernelObject, Route
 from ..kernel.state import State
-from ..plan import Retiring, plan_node
+from ..peers import Peers, Retiring
+from ..plan import plan_node
 
 States = Mapping[str, State]
 
@@ -122,8 +123,9 @@ def cut_off(fabric: Fabric, states: States, lost: frozenset[str]) -> Iterator[Pr
     """Peers that this run does not reach and whose pods it would cut off, because the way to them
     changes at one end only. What is merely added cuts nobody off."""
     away = {n.name: n for n in fabric.nodes if n.name not in states and n.name not in lost}
+    peers = Peers(fabric)
     for name, state in sorted(states.items()) if away else ():
-        entries = plan_node(fabric, name).entries if name in fabric.by_name else ()
+        entries = plan_node(fabric, name, peers=peers).entries if name in fabric.by_name else ()
         for peer, _backends, objects in entries:
             if peer.name in away and _way_changes(objects, state):
                 del away[peer.name]

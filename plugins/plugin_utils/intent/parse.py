@@ -146,6 +146,9 @@ def _refuse_different(
     name: str, first: str, value: Any, hosts: HostVars, problems: list[Problem]
 ) -> None:
     for host, variables in hosts.items():
+        # A group's variable is one object in all hosts, and may be as large as the fleet.
+        if variables.get(name) is value and name in variables:
+            continue
         if name not in variables or variables[name] != value:
             found = shown(variables[name]) if name in variables else "nothing"
             problems.append(

@@ -11,7 +11,8 @@ from typing import Any
 
 from ..backends import BACKENDS
 from ..intent.model import Fabric
-from ..plan import overlay_overhead, pod_mtu
+from ..peers import overlay_overhead
+from ..plan import pod_mtu
 from ..verdicts.checks import PROMISES
 from ..verdicts.problems import problems_of
 from ..verdicts.results import WORST, Result, Status

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..intent.model import Fabric
-from ..plan import overlay_overhead
+from ..peers import overlay_overhead
 
 
 def protections(fabric: Fabric) -> list[dict[str, Any]]:
