@@ -17,6 +17,7 @@ MANAGERS = {
     "NetworkManager": "NetworkManager",
     "networking": "ifupdown",
 }
+ENGINES = ("podman", "docker")
 NODES = ("node-1", "node-2", "node-3")
 
 
@@ -38,7 +39,7 @@ def seen(hosts: dict[str, Host]) -> None:
     )
     names = {key: words[key].strip('"') for key in ("NAME", "VERSION_ID")}
     running = [MANAGERS[u] for u in MANAGERS if node.run(f"systemctl is-active -q {u}").rc == 0]
-    container = node.file("/run/.containerenv").exists or node.file("/.dockerenv").exists
+    container = node.run("systemd-detect-virt --container").stdout.strip() in ENGINES
     found = {
         "distribution": f"{names['NAME'].split()[0]} {names['VERSION_ID']}",
         "manager": running[0] if running else "none",

@@ -71,6 +71,20 @@ options:
     description: Root file system below the nodes' own layer. The nodes never write to it.
     type: path
     default: /
+  engine:
+    description:
+      - What makes the nodes. With V(none) the lab itself, from namespaces; otherwise they are
+        containers of an engine, which gives them no network of its own. V(auto) takes Podman or
+        Docker, whichever answers.
+      - A container boots systemd, so O(init) must be V(systemd).
+    type: str
+    choices: [none, auto, podman, docker]
+    default: none
+  image:
+    description:
+      - Image of the containers, with systemd and an OpenSSH server.
+      - Left out, the engine makes one of O(rootfs), once per folder.
+    type: str
   hidden:
     description: Paths of the machine that nodes over its own root must not see, beside the usual.
     type: list
@@ -205,6 +219,8 @@ SPEC = {
     },
     "init": {**INIT, "default": "sshd"},
     "rootfs": {"type": "path", "default": "/"},
+    "engine": {"type": "str", "choices": ["none", "auto", "podman", "docker"], "default": "none"},
+    "image": {"type": "str"},
     "hidden": {"type": "list", "elements": "path", "default": []},
     "reserved_cidrs": {"type": "list", "elements": "str", "default": []},
     "restart": {"type": "list", "elements": "str", "default": []},
@@ -253,7 +269,8 @@ def main() -> None:
     p = module.params
     try:
         server = (p["probe_server"] or "", p["probe_port"])
-        lab = Lab(p["directory"], p["name"], *server, p["rootfs"], p["hidden"])
+        made_of = (p["rootfs"], p["hidden"], p["engine"], p["image"] or "")
+        lab = Lab(p["directory"], p["name"], *server, *made_of)
         result = present(module, lab) if p["state"] == "present" else absent(module, lab)
     except LabError as error:
         module.fail_json(msg=str(error))

@@ -57,6 +57,23 @@ def run(argv: Sequence[str], stdin: str = "", check: bool = True) -> str:
     return done.stdout
 
 
+def pipe(first: Sequence[str], second: Sequence[str]) -> None:
+    """Run two commands, the output of the first into the second; LabError when either fails."""
+    with subprocess.Popen(list(first), stdout=subprocess.PIPE) as source:
+        done = subprocess.run(
+            list(second),
+            stdin=source.stdout,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            universal_newlines=True,
+            check=False,
+        )
+    # The second first: when it ends early, the first dies of that.
+    for argv, failed in ((second, done.returncode), (first, source.returncode)):
+        if failed:
+            raise LabError(f"{' '.join(argv)}: exit code {failed}\n{done.stdout}".rstrip())
+
+
 def require_tools() -> None:
     """LabError when the machine lacks a program, with the packages that have it."""
     path = os.environ.get("PATH", "") + ":/usr/sbin:/sbin:/usr/bin:/bin"

@@ -70,6 +70,13 @@ def machine_id(ident: str, node: str) -> str:
     return _digest(f"machine-id\0{ident}\0{node}")[:32]
 
 
+def image(rootfs: str) -> str:
+    """The image of an unpacked root file system: named after the folder that it lies in, and it."""
+    parent, _slash, name = rootfs.rstrip("/").rpartition("/")
+    clean = re.sub("[^a-z0-9.-]", "-", name.lower())
+    return f"localhost/podnet-lab:{_digest(parent)[:8]}-{clean}"[:128]
+
+
 def is_bridge(interface: str) -> bool:
     """Whether an interface of the machine is some lab's management bridge."""
     return re.match(r"pl[0-9a-f]{6}b\Z", interface) is not None

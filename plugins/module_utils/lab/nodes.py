@@ -19,7 +19,12 @@ PARTS = ("lower", "upper", "root", "cgroup")
 
 
 class Nodes:
-    """The nodes of one lab. ``folder`` is the lab's, ``indexes`` and ``addresses`` are by name."""
+    """The nodes of one lab. ``folder`` is the lab's, ``indexes`` and ``addresses`` are by name.
+
+    ``START`` runs in a node's network namespace, ``BOOT`` is its process 1 until it is its own.
+    """
+
+    START, BOOT = texts.START, texts.BOOT
 
     def __init__(
         self,
@@ -44,6 +49,7 @@ class Nodes:
         """Plug in and boot; nothing of these nodes may be there but their files."""
         for node in nodes:
             self._files(topology, node, rootfs, hidden)
+        self._namespaces(nodes)
         self._plug(nodes)
         started = [(node, self._boot(node, rootfs)) for node in nodes]
         for node, process in started:
@@ -66,19 +72,20 @@ class Nodes:
         layer.devices(folder)
         management = f"{self.addresses[node.name]}/{self.prefix}"
         write(os.path.join(folder, "port.batch"), batches.node(topology, node, management))
-        write(os.path.join(folder, "start.sh"), texts.START)
-        write(os.path.join(folder, "boot.sh"), texts.BOOT)
+        write(os.path.join(folder, "start.sh"), self.START)
+        write(os.path.join(folder, "boot.sh"), self.BOOT)
+
+    def _namespaces(self, nodes: Sequence[LabNode]) -> None:
+        """Named network namespaces, without a port yet."""
+        lines = [f"netns add {self.netns(node.name)}\n" for node in nodes]
+        run(["ip", "-batch", "-"], "".join(lines))
 
     def _plug(self, nodes: Sequence[LabNode]) -> None:
-        """Namespaces and both ports of all nodes: three processes, however many nodes."""
+        """Both ports of all nodes: two processes, however many nodes."""
         numbered: List[Tuple[int, LabNode, str]] = [
             (self.indexes[node.name], node, self.netns(node.name)) for node in nodes
         ]
         ident = self.underlay.ident
-        run(
-            ["ip", "-batch", "-"],
-            "".join(f"netns add {netns}\n" for _index, _node, netns in numbered),
-        )
         run(
             ["ip", "-batch", "-"],
             "".join(batches.management_port(ident, *entry) for entry in numbered),

@@ -10,14 +10,17 @@ interrupted start. The record says only which nodes were started to the end, and
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import os
 import shutil
 import time
-from typing import Any, Dict, List, Sequence
+from typing import Any, Callable, Dict, List, Optional, Sequence
 
 from . import host, limits, naming, texts
 from .changes import Changes, Have, compare, node_spec, router_spec
+from .containers import Containers
+from .engine import Engine, find
 from .nodes import Nodes
 from .topology import LabError, Topology
 from .underlay import Underlay
@@ -30,7 +33,8 @@ class Lab:
     """One lab: ``up`` makes it what the topology says, ``down`` removes it.
 
     ``probe_server`` is the program that runs on the outside host; ``hidden`` are paths of the
-    machine that nodes over its own root must not see.
+    machine that nodes over its own root must not see. ``engine`` is the container engine that
+    makes the nodes, ``none``, or ``auto``; ``image`` is its image, made of ``rootfs`` if left out.
     """
 
     def __init__(
@@ -41,6 +45,8 @@ class Lab:
         port: int = 7717,
         rootfs: str = "/",
         hidden: Sequence[str] = (),
+        engine: str = "none",
+        image: str = "",
     ) -> None:
         self.name = name
         directory = os.path.realpath(directory)
@@ -49,7 +55,18 @@ class Lab:
         self.underlay = Underlay(self.ident)
         self.probe_server, self.port = probe_server, port
         self.rootfs = os.path.realpath(rootfs)
+        self.wanted_engine, self.image = engine, image
         self.hidden = outermost([self.root, *map(os.path.abspath, hidden)])
+
+    @functools.cached_property
+    def engine(self) -> str:
+        return "none" if self.wanted_engine == "none" else find(self.wanted_engine)
+
+    @property
+    def source(self) -> str:
+        """What nodes are made of: another source makes other nodes."""
+        made = self.image or self.rootfs
+        return self.rootfs if self.engine == "none" else f"{self.engine} {made}"
 
     # --- what is there -----------------------------------------------------------------------
 
@@ -103,7 +120,7 @@ class Lab:
 
     def changes(self, topology: Topology, restart: Sequence[str]) -> Changes:
         state = self.state()
-        return compare(topology, self.rootfs, self.have(state, topology), restart)
+        return compare(topology, self.source, self.have(state, topology), restart)
 
     def facts(self) -> Dict[str, Any]:
         """How to reach what is there: nodes by name, the router, the outside host."""
@@ -144,7 +161,7 @@ class Lab:
     def _up(self, topology: Topology, todo: Changes) -> None:
         state = self.state()
         if todo.router:
-            self._remove_machinery()
+            self._remove_machinery(Engine.stop)
         self._stop(state, todo)
         self._register(state, topology, todo)
         nodes = self._nodes(state)
@@ -169,6 +186,7 @@ class Lab:
         if todo.outside:
             names.append(self.underlay.outside)
         host.kill([spaces[name] for name in names if name in spaces])
+        self._stop_containers(state, todo)
         numbers = [name.rpartition("-")[2] for name in names if name not in fixed]
         indexes = [int(number) for number in numbers if number.isdigit()]
         links = [link["ifname"] for link in host.links()]
@@ -179,15 +197,30 @@ class Lab:
         for name in todo.forget:
             shutil.rmtree(os.path.join(self.root, "nodes", name), ignore_errors=True)
 
+    def _stop_containers(self, state: Dict[str, Any], todo: Changes) -> None:
+        """Until the engine knows it, too; it would not start again what it believes to run."""
+        if engine := self._engine(state):
+            have = engine.names()
+            named = {name: engine.container(state["nodes"][name]["index"]) for name in todo.stop}
+            named = {name: container for name, container in named.items() if container in have}
+            engine.stop(list(named.values()))
+            engine.remove([named[name] for name in todo.forget if name in named])
+
+    def _engine(self, state: Dict[str, Any]) -> Optional[Engine]:
+        """That of the containers that are there, or may be."""
+        name = state.get("engine", "none")
+        return None if name == "none" else Engine(name, self.ident)
+
     def _register(self, state: Dict[str, Any], topology: Topology, todo: Changes) -> None:
         """Numbers, subnet and limits, on disk before the first side effect that needs them."""
+        state["engine"] = self.engine
         names = [node.name for node in topology.nodes]
         known = {name: entry["index"] for name, entry in state["nodes"].items()}
         indexes = naming.indexes(names, known)
         state["nodes"] = {
             node.name: {
                 "index": indexes[node.name],
-                "spec": node_spec(topology, node, self.rootfs),
+                "spec": node_spec(topology, node, self.source),
                 "up": node.name not in todo.start,
             }
             for node in topology.nodes
@@ -219,7 +252,9 @@ class Lab:
         indexes = {name: entry["index"] for name, entry in state["nodes"].items()}
         addresses = {name: self.address(state, name) for name in state["nodes"]}
         prefix = int(state["subnet"].rpartition("/")[2])
-        return Nodes(self.underlay, self.root, indexes, addresses, prefix)
+        of_all = (self.underlay, self.root, indexes, addresses, prefix)
+        engine = self._engine(state)
+        return Containers(engine, self.image, *of_all) if engine else Nodes(*of_all)
 
     def _build_underlay(self, state: Dict[str, Any], topology: Topology, todo: Changes) -> None:
         if todo.router:
@@ -291,7 +326,7 @@ class Lab:
         """Remove everything that carries the lab's identifier, whatever the record says."""
         os.makedirs(self.root, exist_ok=True)
         with host.lock(self.root):
-            self._remove_machinery()
+            self._remove_machinery(Engine.remove)
             self._remove_sockets()
             nodes = os.path.join(self.root, "nodes")
             while os.path.isdir(nodes) and host.mounted(nodes):
@@ -319,13 +354,15 @@ class Lab:
             if naming.is_bridge(link["ifname"]) and link["ifname"] != naming.bridge(self.ident)
         ]
 
-    def _remove_machinery(self) -> None:
-        """Processes, interfaces, namespaces and cgroups; files stay."""
+    def _remove_machinery(self, end: Callable[[Engine, Sequence[str]], None]) -> None:
+        """Processes, interfaces, namespaces and cgroups; files stay. ``end``: of containers."""
         subnet = self.state()["subnet"]
         if subnet:
             host.drop_connections(subnet)
         spaces = host.namespaces(self.underlay.netns(""))
         host.kill(list(spaces.values()), self.ident)
+        if engine := self._engine(self.state()):
+            end(engine, sorted(engine.names()))
         group, start = str(naming.group(self.ident)), naming.prefix(self.ident)
         mine = [ln["ifname"] for ln in host.links() if ln["ifname"].startswith(start)]
         in_group = {link["ifname"] for link in host.links(group)}

@@ -47,9 +47,8 @@ for f in iptables ip6tables arptables; do
 done
 """
 
-# In the node's network namespace, else still on the machine. The first child of the inner shell
-# is process 1 of the new PID namespace; nothing stays on the machine beside it.
-START = (
+# In the node's network namespace, else still on the machine.
+PLUG = (
     "set -eu\nfolder=$1\n(\n"
     + FRESH_SYSCTLS
     + ")\n"
@@ -59,15 +58,30 @@ for link in eth0 mgmt0; do
   [ ! -d /proc/sys/net/ipv6 ] || echo 0 >/proc/sys/net/ipv6/conf/$link/accept_dad
 done
 ip -batch "$folder/port.batch"
+"""
+)
+
+# The first child of the inner shell is process 1 of the new PID namespace; nothing stays on the
+# machine beside it.
+START = (
+    PLUG
+    + r"""
 exec unshare --mount --uts --ipc --pid --propagation private sh -c \
   'setsid sh "$1/boot.sh" "$@" </dev/null >>"$1/console.log" 2>&1 &' sh "$@"
 """
 )
 
+# /proc/sys is read-only but for the network, which is the node's own; the rest is the machine's.
+READ_ONLY = """
+mount --bind proc/sys/net proc/sys/net
+mount --rbind proc/sys proc/sys
+mount -o remount,bind,ro proc/sys
+"""
+
 # Process 1 of a node until it is sshd or systemd: builds the node's file system and enters it.
 # Paths are relative, because overlayfs gives commas and colons in its options a meaning.
-# /proc/sys is read-only but for the network, which is the node's own; the rest is the machine's.
-BOOT = r"""set -eu
+BOOT = (
+    r"""set -eu
 cd "$1"
 name=$2 init=$3 cgroup=$4 rootfs=$5
 echo "$name" >/proc/sys/kernel/hostname
@@ -87,9 +101,10 @@ mount -t mqueue mqueue root/dev/mqueue || :
 mount -t tmpfs -o mode=0755,size=64m run root/run
 mount -t tmpfs -o mode=1777 tmp root/tmp
 mkdir -p root/run/sshd root/run/lock root/run/netns
-mount --bind root/proc/sys/net root/proc/sys/net
-mount --rbind root/proc/sys root/proc/sys
-mount -o remount,bind,ro root/proc/sys
+(cd root
+"""
+    + READ_ONLY
+    + r""")
 enter='
 set -eu
 cd root
@@ -108,6 +123,52 @@ if [ "$init" = systemd ]; then
 fi
 exec sh -c "$enter" sh "$init"
 """
+)
+
+# A container is there before its network: it waits until it is plugged in.
+START_CONTAINER = PLUG + ': >"$folder/plugged"\n'
+
+EXEC_SYSTEMD = (
+    r"""for systemd in /usr/lib/systemd/systemd /lib/systemd/systemd; do
+  [ ! -x "$systemd" ] || exec env -i %s container="$container" "$systemd"
+done
+echo no systemd in this root file system
+exit 1
+"""
+    % PATH
+)
+
+# Process 1 of a container until it is systemd. The layer goes over the image once, from within,
+# because only there links of the image lead where they should, and after the engine's own mounts in
+# /etc have gone. The cgroup hierarchy is version 2 from the container's own place down, whatever
+# the machine mounts: systemd would begin hierarchies of version 1 for all of the machine.
+BOOT_CONTAINER = (
+    r"""set -eu
+cd /
+until [ -e /podnet-lab/plugged ]; do sleep 0.05; done
+for name in hosts hostname resolv.conf; do umount "/etc/$name" 2>/dev/null || :; done
+if [ ! -e /etc/podnet-lab/whole ]; then
+  while read -r name; do rm -rf -- "$name"; done </podnet-lab/hidden
+  tar -C /podnet-lab/upper -cf - . | tar -C / --no-overwrite-dir -xf -
+  # Without PAM, sshd refuses an account whose password is locked by "!".
+  sed -i 's/^root:!/root:*/' /etc/shadow
+  : >/etc/podnet-lab/whole
+fi
+mkdir -p /run/lock /run/netns
+"""
+    + READ_ONLY
+    + r"""
+umount -R /sys/fs/cgroup
+export container="$1"
+exec unshare --cgroup sh -c '
+set -eu
+mount -t cgroup2 cgroup2 /sys/fs/cgroup
+mount -o remount,bind,ro /sys
+"""
+    + EXEC_SYSTEMD
+    + """'
+"""
+)
 
 # /etc/podnet-lab/init inside a node. sshd reaps every child that ends (its SIGCHLD handler calls
 # waitpid for any), so that it can be process 1 although pods leave orphans.
@@ -124,17 +185,7 @@ exec env -i %s /usr/sbin/sshd -D -e -f /etc/podnet-lab/sshd_config
     % PATH
 )
 
-INIT_SYSTEMD = (
-    r"""umount -l /mnt
-cd /
-for systemd in /usr/lib/systemd/systemd /lib/systemd/systemd; do
-  [ ! -x "$systemd" ] || exec env -i %s container=podnet-lab "$systemd"
-done
-echo 'no systemd in this root file system'
-exit 1
-"""
-    % PATH
-)
+INIT_SYSTEMD = "umount -l /mnt\ncd /\ncontainer=podnet-lab\n" + EXEC_SYSTEMD
 
 SSHD = """Port 22
 HostKey /etc/podnet-lab/host_ed25519

@@ -332,6 +332,8 @@ TOOL_KEYS: tuple[str, ...] = (
     "podnet_host_key_fingerprints",
     "podnet_known_hosts",
     "podnet_lab_dir",
+    "podnet_lab_engine",
+    "podnet_lab_image",
     "podnet_lab_init",
     "podnet_lab_name",
     "podnet_lab_restart",
