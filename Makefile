@@ -52,14 +52,14 @@ matrix: setup ## Unit and golden tests on each ansible-core, on the Pythons of t
 mutants: setup ## Break each promise on purpose in a copy, and see its test fail; root
 	$(SUDO) $(BIN)/python tools/mutants
 
-molecule: setup-molecule ## All scenarios on nodes that boot systemd, or one: S=day2_cidr; root
+molecule: setup-molecule ## All scenarios on nodes that boot systemd, or one: S=day2_cidr; NODES=containers; root
 	$(SUDO) PATH="$(CURDIR)/$(BIN):$$PATH" tools/scenarios $(S)
 
 molecule-ci: setup-molecule ## The two scenarios that say most, default and day2_cidr; root
 	$(SUDO) PATH="$(CURDIR)/$(BIN):$$PATH" tools/scenarios default day2_cidr
 
 # What says on which hosts podnet was tested, beside molecule's scenarios.
-HOSTS := tests/netns/test_containerd.py tests/netns/test_coexist.py
+HOSTS := tests/netns/test_containerd.py tests/netns/test_podman.py tests/netns/test_coexist.py
 tested: setup-molecule ## What the README's table calls tested, on Debian 12 and 13; writes it; root
 	for d in debian12 debian13; do \
 	  root=$$($(SUDO) tools/rootfs $$d) && \

@@ -34,8 +34,17 @@ STEP = re.compile(r"(\w+) ➜ (\w+): Executing")
 COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 MANAGERS = ("none", "systemd-networkd", "NetworkManager", "ifupdown")
-RUNTIMES = ("CNI plugins alone", "containerd", "podman with its CNI back end", "CRI-O, k3s")
+PODMAN_CNI = "podman with its CNI back end"
+RUNTIMES = (
+    "CNI plugins alone",
+    "containerd",
+    PODMAN_CNI,
+    "podman in pods of the module pod",
+    "CRI-O, k3s",
+)
 DISTRIBUTIONS = ("Debian 12", "Debian 13", "Ubuntu 24.04", "Rocky 9", "Fedora")
+# podman 5 is built without CNI.
+WITHOUT = {(distribution, PODMAN_CNI) for distribution in ("Debian 13", "Rocky 9", "Fedora")}
 # No clients of CNI; both may run beside podnet.
 NOT_SUPPORTED = "Docker; podman with netavark"
 
@@ -142,7 +151,9 @@ def _cell(found: Sequence[Entry], distribution: str, runtime: str, manager: str)
         and entry["manager"] == manager
         for entry in found
     )
-    return "tested" if tested else "expected"
+    if tested:
+        return "tested"
+    return "not supported" if (distribution, runtime) in WITHOUT else "expected"
 
 
 def _replace(path: Path, name: str, text: str) -> None:

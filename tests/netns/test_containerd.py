@@ -8,17 +8,20 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import ipaddress
-import json
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
-from cri import Containerd, Pod, containerd, require_programs, until, url
+from cri import Containerd, Pod, containerd, require_programs, until
 from fleet import Fleet, Spec
+from podpromises import (
+    CONFLIST,
+    has_one_address_per_family,
+    infra_and_app_share,
+    reaches_without_nat,
+    rendered,
+)
 from tested import keep
 
-CONFLIST = "10-podnet.conflist"
 FAMILIES = {"ipv4": 0, "ipv6": 1}  # the order of a pod's addresses
 WAYS = {"there": (0, 1), "back": (1, 0)}
 
@@ -57,52 +60,28 @@ def test_a_running_containerd_takes_up_the_conflist_that_converge_installs(scene
     assert [host.cri.network_ready() for host in scene.hosts] == [True, True]
     assert [host.pid() for host in scene.hosts] == scene.pids_before
     for host in scene.hosts:
-        rendered = _rendered(scene.fleet.folder, host.node)
-        assert host.ssh(f"cat /etc/cni/net.d/{CONFLIST}") == rendered
+        expected = rendered(scene.fleet, host.node)
+        assert host.ssh(f"cat /etc/cni/net.d/{CONFLIST}") == expected
         assert host.ssh("ls /etc/cni/net.d").split() == [CONFLIST]
 
 
 @pytest.mark.parametrize("number", [0, 1])
 def test_a_pod_has_one_address_per_family_of_its_node(scene: Scene, number: int) -> None:
-    pod, node = scene.pods[number], scene.hosts[number].node
-    networks = scene.fleet.data["podnet"]["hosts"][node]["podnet_pod_cidrs"]
-    addresses = [ipaddress.ip_address(text) for text in pod.addresses()]
-    assert len(addresses) == len(networks) == 2
-    for address, network in zip(addresses, networks, strict=True):
-        assert address in ipaddress.ip_network(network)
-    seen = {
-        ipaddress.ip_interface(line.split()[3]).ip
-        for line in pod.run("ip", "-o", "addr", "show", "dev", "eth0", "scope", "global").split(
-            "\n"
-        )
-        if line
-    }
-    assert seen == set(addresses)
-    mtu = json.loads(_rendered(scene.fleet.folder, node))["plugins"][0]["mtu"]
-    assert f" mtu {mtu} " in pod.run("ip", "-o", "link", "show", "dev", "eth0")
+    has_one_address_per_family(scene.fleet, scene.hosts[number].node, scene.pods[number])
 
 
 @pytest.mark.parametrize("number", [0, 1])
 def test_infra_and_app_container_share_interfaces_address_and_mac(
     scene: Scene, number: int
 ) -> None:
-    pod = scene.pods[number]
-    infra, app = pod.namespaces("sandbox"), pod.namespaces("app")
-    assert {kind for kind in app if infra[kind] == app[kind]} == {"net", "ipc", "uts"}
-    for what in ("link", "addr"):
-        listed = pod.run("ip", "-o", what)
-        assert "eth0" in listed
-        assert pod.run_in_sandbox("ip", "-o", what) == listed
+    infra_and_app_share(scene.pods[number], frozenset({"net", "ipc", "uts"}))
 
 
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("way", WAYS)
 def test_pods_of_different_nodes_reach_each_other(scene: Scene, way: str, family: str) -> None:
     source, target = (scene.pods[number] for number in WAYS[way])
-    own, peer = (pod.addresses()[FAMILIES[family]] for pod in (source, target))
-    source.run("ping", "-A", "-c", "3", "-W", "3", peer)
-    seen = source.run("wget", "-qO-", url(peer)).strip("[]")
-    assert str(_unmapped(seen)) == own
+    reaches_without_nat(source, target, FAMILIES[family])
 
 
 def test_a_removed_pod_leaves_nothing_on_its_node(scene: Scene) -> None:
@@ -118,10 +97,6 @@ def test_a_removed_pod_leaves_nothing_on_its_node(scene: Scene) -> None:
     keep(scene.fleet, host.node, "tests/netns/test_containerd.py", runtime="containerd")
 
 
-def _rendered(folder: Path, node: str) -> str:
-    return (folder / "intended" / node / CONFLIST).read_text(encoding="utf-8")
-
-
 def _traces(host: Containerd) -> set[str]:
     """What pods leave on a node while they live: addresses, links, namespaces, shims, cgroups."""
     return set(
@@ -130,10 +105,3 @@ def _traces(host: Containerd) -> set[str]:
             "ls /run/containerd/io.containerd.runtime.v2.task/k8s.io; ls -d /sys/fs/cgroup/*/"
         ).split()
     )
-
-
-def _unmapped(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
-    """The web server listens on both families at once and sees IPv4 clients as ::ffff:…"""
-    address = ipaddress.ip_address(text)
-    mapped = getattr(address, "ipv4_mapped", None)
-    return mapped or address
