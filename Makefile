@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-.PHONY: help setup setup-demo setup-sanity setup-docs sanity docs-site matrix setup-molecule molecule molecule-ci demo test unit golden golden-update netns netns-full mutants day2-table faults-table tested lint docs build clean
+.PHONY: help setup setup-demo setup-sanity setup-docs sanity docs-site matrix setup-molecule molecule molecule-ci demo test unit golden golden-update netns netns-full mutants day2-table faults-table tested bench lint docs build clean
 SHELL := /bin/sh
 BIN := .venv/bin
 # Labs are namespaces, which need root.
@@ -73,6 +73,9 @@ day2-table: setup ## Every change of a live fleet under the loss meter, into doc
 faults-table: setup ## The catalogue of faults, into docs/verification.md; root
 	$(SUDO) PODNET_WRITE_DOCS=1 $(PYTEST) -q tests/netns/test_faults_catalogue.py
 
+bench: setup-bench ## One topic of tests/bench/ into docs/performance/: T=controller; rounds: ROUNDS=5; root
+	$(SUDO) $(BIN)/python tests/bench/bench_$(T).py
+
 docs: setup ## Write the tables that come from the schema and from the roles
 	$(BIN)/python tools/datamodel.py
 	$(BIN)/python tools/roles.py
@@ -88,6 +91,9 @@ setup:
 
 setup-molecule:
 	@tools/setup molecule
+
+setup-bench:
+	@tools/setup bench
 
 setup-docs:
 	@tools/setup docs

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Action `podnet.fabric.render`: the definitions of one role, for every node, into files."""
+"""Action `podnet.fabric.render`: definitions of every node into files, of one role or of all."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Any
 from ansible.plugins.action import ActionBase
 
 from ..plugin_utils.plan import plan_fleet
-from ..plugin_utils.render import DEFINITIONS, render_role
+from ..plugin_utils.render import DEFINITIONS, rendered
 from ..plugin_utils.workspace import Workspace, WorkspaceError, content, templates, write
 
 # A process more costs what some dozens of nodes do.
@@ -25,10 +25,10 @@ MOST_SHOWN = 32_000_000
 
 @dataclass(frozen=True)
 class Share:
-    """Some nodes of the fleet, and what is done with their definitions."""
+    """Some nodes, and what is done with their definitions: those of one role, or all."""
 
     root: Path
-    role: str
+    role: str | None
     names: tuple[str, ...]
     writes: bool
     shows: bool
@@ -52,7 +52,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types
         result = super().run(tmp, task_vars)
         _validation, args = self.validate_argument_spec(
             {
-                "role": {"type": "str", "required": True, "choices": list(DEFINITIONS)},
+                "role": {"type": "str", "choices": list(DEFINITIONS)},
                 "output_dir": {"type": "path"},
             }
         )
@@ -60,7 +60,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types
         writes = not self._task.check_mode
         try:
             names = [node.name for node in workspace.fabric().nodes]
-            gone = workspace.forget(names) if role == "cni" and writes else []
+            gone = workspace.forget(names) if role in (None, "cni") and writes else []
             shares = [
                 Share(workspace.root, role, part, writes, bool(self._task.diff))
                 for part in _parts(tuple(names))
@@ -97,7 +97,7 @@ def render_share(share: Share) -> Outcome:
     outcome, shown = Outcome([], []), 0
     for plan in plan_fleet(fabric, share.names):
         folder = workspace.intended(plan.node.name)
-        for name, text in render_role(fabric, plan, loaded, share.role).items():
+        for name, text in rendered(fabric, plan, loaded, share.role).items():
             path = folder / name
             before = content(path)
             if before == text:

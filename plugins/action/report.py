@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 from ansible.plugins.action import ActionBase
@@ -12,6 +11,7 @@ from ..plugin_utils.report.data import report_data
 from ..plugin_utils.report.html import report_html
 from ..plugin_utils.report.junit import junit_xml
 from ..plugin_utils.report.prom import prom_text
+from ..plugin_utils.verdicts.results import as_text
 from ..plugin_utils.workspace import Workspace, WorkspaceError, role_file, write
 
 GENERATOR = "podnet.fabric"
@@ -46,7 +46,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types
             return {**result, "failed": True, "msg": text}
         files = {
             "report.html": report_html(data, _templates()),
-            "report.json": json.dumps(data, indent=1, ensure_ascii=False) + "\n",
+            "report.json": as_text(data),
             "junit.xml": junit_xml(data),
             "podnet.prom": prom_text(data, _drift(workspace)),
         }

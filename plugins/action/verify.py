@@ -18,6 +18,7 @@ from ..plugin_utils.verdicts.checks import targets_of
 from ..plugin_utils.verdicts.judge import judge
 from ..plugin_utils.verdicts.observations import read_probes, read_start
 from ..plugin_utils.verdicts.problems import problems_of
+from ..plugin_utils.verdicts.results import as_text
 from ..plugin_utils.verdicts.scene import POD_A, Run, Scene
 from ..plugin_utils.workspace import Workspace, WorkspaceError, write
 
@@ -237,9 +238,8 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types
     def _save_results(
         self, scene: Scene, totals: Mapping[str, Any], results: list[dict[str, Any]]
     ) -> None:
-        """One result per line: large fleets have a hundred thousand of them."""
         run = self._run()
-        head = {
+        saved = {
             "schema": 1,
             "began": run["began"],
             "ended": _now(),
@@ -247,11 +247,9 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types
             "summary": totals,
             "fabric": scene.fabric.to_dict(),
             "pods": {node.name: _addresses(scene, node.name) for node in scene.nodes},
+            "results": results,
         }
-        body = ",\n".join(json.dumps(result, ensure_ascii=False) for result in results)
-        text = json.dumps(head, indent=1, ensure_ascii=False).removesuffix("\n}")
-        path = self._workspace.state / "observed" / "results.json"
-        write(path, f'{text},\n "results": [\n{body}\n ]\n}}\n')
+        write(self._workspace.state / "observed" / "results.json", as_text(saved))
 
 
 def _addresses(scene: Scene, name: str) -> dict[str, dict[str, str]]:

@@ -14,9 +14,8 @@ description:
   - Runs once, on the controller, and opens no connection.
 options:
   role:
-    description: Role whose definitions are rendered.
+    description: Role whose definitions are rendered; those of all roles without it.
     type: str
-    required: true
     choices: [bridge, host_routes, vxlan, firewall, cni]
 extends_documentation_fragment:
   - podnet.fabric.output_dir

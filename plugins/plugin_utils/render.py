@@ -52,15 +52,15 @@ def render_node(
     return files
 
 
-def render_role(
-    fabric: Fabric, plan: NodePlan, templates: Mapping[str, jinja2.Template], role: str
+def rendered(
+    fabric: Fabric, plan: NodePlan, templates: Mapping[str, jinja2.Template], role: str | None
 ) -> dict[str, str]:
-    """The definitions of a node that one role owns: file name → content."""
-    if role != "cni":
+    """The definitions of a node that one role owns, or all: file name → content."""
+    if role not in (None, "cni"):
         return _printed(fabric, plan, templates, role)
-    # The manifest has the digest of all the others.
     files = render_node(fabric, plan, templates)
-    return {name: files[name] for name in (fabric.cni.file, MANIFEST)}
+    # The manifest has the digest of all the others.
+    return files if role is None else {n: files[n] for n in (fabric.cni.file, MANIFEST)}
 
 
 def _printed(

@@ -6,6 +6,7 @@ from __future__ import annotations
 import ipaddress
 import itertools
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -141,11 +142,13 @@ def test_processes_write_what_one_node_after_the_other_gives(
     size = len(names) // processes
     parts = [names[i : i + size] for i in range(0, len(names), size)]
 
-    def rendered(role: str, writes: bool) -> list[str]:
+    def rendered(role: str | None, writes: bool) -> list[str]:
         shares = [action.Share(tmp_path, role, part, writes, True) for part in parts]
         return [name for outcome in action._all(shares) for name in outcome.changed]
 
-    for role in DEFINITIONS:
+    for role in (*DEFINITIONS, None):
+        if role is None:
+            shutil.rmtree(tmp_path / "intended")
         shown = rendered(role, writes=False)
         assert shown == rendered(role, writes=True) != []
         assert rendered(role, writes=True) == []

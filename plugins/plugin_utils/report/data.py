@@ -6,7 +6,6 @@ from __future__ import annotations
 import re
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 from ..backends import BACKENDS
@@ -45,7 +44,8 @@ def report_data(
         KeyError, TypeError, ValueError: not such a file.
     """
     fabric = Fabric.from_dict(saved["fabric"])
-    results = _explained([Result.from_dict(item) for item in saved["results"]], causes)
+    items = _explained(saved["results"], causes)
+    results = [Result.from_dict(item) for item in items]
     totals = saved["summary"]
     asked = [str(name) for name in saved["run"]["asked"]]
     return {
@@ -63,20 +63,26 @@ def report_data(
         "nodes": _nodes(fabric, saved["pods"], asked, results),
         "paths": _paths(fabric, results),
         "causes": [dict(cause) for cause in causes],
-        "since": since(previous, saved["results"]),
+        "since": since(previous, items),
         "problems": [problem.to_dict() for problem in problems_of(fabric, asked, results)],
-        "results": [result.to_dict() for result in results],
+        "results": items,
     }
 
 
-def _explained(results: Sequence[Result], causes: Sequence[Mapping[str, Any]]) -> list[Result]:
+def _explained(
+    items: list[dict[str, Any]], causes: Sequence[Mapping[str, Any]]
+) -> list[dict[str, Any]]:
     """What repairs a cause is the remedy of all that it explains."""
     remedies = {
         id: f"on {cause['node']}, {cause['kind']} {cause['object']}: `{cause['repair']}`"
         for cause in causes
         for id in cause["results"]
     }
-    return [replace(result, remedy=remedies.get(result.id, result.remedy)) for result in results]
+    # What nothing explains is passed on as it is, not copied.
+    return [
+        {**item, "remedy": remedies[item["id"]]} if item["id"] in remedies else item
+        for item in items
+    ]
 
 
 def _promises(totals: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -1,0 +1,140 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Topic `verify`: what one node's probes cost, beside fping from the same namespace.
+
+`make bench T=verify`. The targets are addresses of one other namespace, with podnet's own probe
+server behind them, so that up to 200 fit one machine; both tools take turns in each round.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+from spaces import Spaces
+from store import REPO, Store
+
+sys.path[:0] = [str(REPO / ".ansible/collections")]
+from ansible_collections.podnet.fabric.plugins.module_utils.places import (  # noqa: E402  path above
+    run_everywhere,
+)
+
+COUNTS = (10, 50, 100, 200)
+PORT, MTU = 7717, 1450
+# What podnet asks of each pod: judge of "icmp" is fping, the rest has no such tool.
+KINDS = ("icmp", "tcp", "udp", "mtu_pass", "mtu_exceed")
+ONE_SERVER = """table inet bench {
+  chain each { type nat hook prerouting priority dstnat; udp dport 7717 redirect; }
+}
+"""
+SERVER = REPO / "plugins/module_utils/probe_server.py"
+
+
+def addresses(count: int) -> dict[str, list[str]]:
+    return {
+        "ipv4": [f"10.66.{i // 250}.{i % 250 + 2}" for i in range(count)],
+        "ipv6": [f"fd00:66::{i + 2:x}" for i in range(count)],
+    }
+
+
+def build(spaces: Spaces) -> None:
+    """Two namespaces on one cable, a node and everybody else."""
+    spaces.cable(("pod", "eth0"), ("others", "eth0"), MTU)
+    every = addresses(max(COUNTS))
+    spaces.batch("pod", ["addr add 10.66.255.1/16 dev eth0", "addr add fd00:66::1/64 dev eth0"])
+    more = [f"addr add {a}/16 dev eth0" for a in every["ipv4"]]
+    spaces.batch("others", more + [f"addr add {a}/64 dev eth0" for a in every["ipv6"]])
+    # The server answers from the address that was asked only where it has one alone, as in a pod.
+    spaces.inside("others", "nft", "-f", "-", given=ONE_SERVER)
+
+
+def targets(count: int, kinds: tuple[str, ...]) -> list[dict[str, Any]]:
+    """As the action `verify` asks for them."""
+    size = {"mtu_pass": MTU, "mtu_exceed": MTU + 1}
+    return [
+        {
+            "id": f"{kind}/{family}/here/{address}",
+            "from": "a",
+            "kind": kind,
+            "address": address,
+            "port": PORT if kind in ("tcp", "udp") else None,
+            "size": size.get(kind),
+        }
+        for family, found in addresses(count).items()
+        for address in found
+        for kind in kinds
+    ]
+
+
+def podnet(spaces: Spaces, count: int, kinds: tuple[str, ...]) -> None:
+    found = run_everywhere(targets(count, kinds), {"a": spaces.path("pod")}, 3, 1.0)
+    bad = [item for item in found if not item["ok"]]
+    if bad:
+        raise AssertionError(f"{len(bad)} of {len(found)} probes failed, first: {bad[0]}")
+
+
+def fping(spaces: Spaces, count: int) -> None:
+    """Both families at the same time, as fast as fping goes; any silent address is an error."""
+    running = [
+        subprocess.Popen(
+            spaces.command("pod", "fping", flag, "-q", "-c1", "-t1000", "-i", gap, "-r2", *found),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        for flag, gap, found in (
+            ("-4", "1", addresses(count)["ipv4"]),
+            ("-6", "1", addresses(count)["ipv6"]),
+        )
+    ]
+    if any([process.wait() for process in running]):  # noqa: C419  wait for all of them
+        raise AssertionError("fping: not everybody answered")
+
+
+def measured(work: Callable[[], None]) -> dict[str, float]:
+    """Wall, and CPU of this process and its children; milliseconds."""
+
+    def cpu() -> float:
+        who = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+        used = [resource.getrusage(one) for one in who]
+        return sum(one.ru_utime + one.ru_stime for one in used)
+
+    before, began = cpu(), time.monotonic()
+    work()
+    wall = time.monotonic() - began
+    return {"wall_ms": round(wall * 1000, 2), "cpu_ms": round((cpu() - before) * 1000, 2)}
+
+
+def main() -> None:
+    words = argparse.ArgumentParser(description=__doc__)
+    words.add_argument("--rounds", type=int, default=int(os.environ.get("ROUNDS") or 5))
+    rounds = words.parse_args().rounds
+    store = Store("verify", fresh=True)
+    with Spaces("pod", "others") as spaces:
+        build(spaces)
+        command = [sys.executable, str(SERVER), "--port", str(PORT), "--ttl", "900"]
+        server = subprocess.Popen(spaces.command("others", *command))
+        try:
+            time.sleep(1)
+            ways: dict[str, Callable[[int], None]] = {
+                "fping": lambda count: fping(spaces, count),
+                "podnet, icmp": lambda count: podnet(spaces, count, ("icmp",)),
+                "podnet, all": lambda count: podnet(spaces, count, KINDS),
+            }
+            for number in range(-1, rounds):
+                for count in COUNTS:
+                    for name, work in ways.items():
+                        row = measured(lambda work=work, count=count: work(count))  # type: ignore[misc]
+                        if number >= 0:  # the first round only warms caches and neighbours
+                            store.add({"round": number, "way": name, "targets": count, **row})
+        finally:
+            server.terminate()
+            server.wait()
+
+
+if __name__ == "__main__":
+    main()
