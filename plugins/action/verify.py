@@ -7,11 +7,13 @@ import datetime
 import ipaddress
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from ansible.errors import AnsibleError
 from ansible.plugins.action import ActionBase
 
+from ..plugin_utils.backends import BACKENDS
 from ..plugin_utils.causes.walk import needed
 from ..plugin_utils.verdicts import summary as lines_of
 from ..plugin_utils.verdicts.checks import targets_of
@@ -20,13 +22,14 @@ from ..plugin_utils.verdicts.observations import read_probes, read_start
 from ..plugin_utils.verdicts.problems import problems_of
 from ..plugin_utils.verdicts.results import as_text
 from ..plugin_utils.verdicts.scene import POD_A, Run, Scene
+from ..plugin_utils.verdicts.speed import measured_pairs
 from ..plugin_utils.workspace import Workspace, WorkspaceError, write
 
 SPEC = {
     "stage": {
         "type": "str",
         "required": True,
-        "choices": ["begin", "start", "probe", "stop", "judge"],
+        "choices": ["begin", "start", "probe", "measure", "stop", "judge"],
     },
     "output_dir": {"type": "path"},
     "port": {"type": "int", "default": 7717},
@@ -44,6 +47,8 @@ SPEC = {
     "model": {"type": "bool", "default": False},
     "attempts": {"type": "int", "default": 3},
     "timeout_ms": {"type": "int", "default": 1000},
+    "seconds": {"type": "int", "default": 2},
+    "most_mbit": {"type": "int", "default": 1000},
 }
 RUN = "observed/run.json"
 BEGIN_FIRST = "run the stage begin first"
@@ -65,6 +70,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types
             "begin": lambda: self._begin(args),
             "start": self._start,
             "probe": self._probe,
+            "measure": lambda: self._measure(args),
             "stop": self._stop,
             "judge": self._judge,
         }
@@ -117,7 +123,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types
         own = self._saved("start", self._name)
         if own is None or "error" in own:
             return {"skipped": True, "msg": "its probe pods were not started"}
-        targets = targets_of(self._scene(), self._name)
+        targets = targets_of(self._near(), self._name)
         run = self._run()
         answer = self._ask(
             {
@@ -131,6 +137,35 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types
             return self._blind("probe", answer)
         self._workspace.save(self._file("probe"), {"probes": answer["probes"]})
         return {"probes": len(targets)}
+
+    def _measure(self, args: Mapping[str, Any]) -> dict[str, Any]:
+        """How fast the ways are that this node was chosen for; most nodes have none."""
+        scene = self._scene()
+        pairs = [pair for pair in measured_pairs(scene) if pair["source"] == self._name]
+        if not pairs:
+            return {"skipped": True, "msg": "no way is measured from here"}
+        given = {
+            "pod": POD_A,
+            "targets": [pair["address"] for pair in pairs],
+            "port": scene.run.port,
+            "seconds": args["seconds"],
+            "most_mbit": args["most_mbit"],
+        }
+        answer = self._module("podnet.fabric.way_speed", given)
+        if "speeds" not in answer:
+            return self._blind("measure", answer)
+        overheads = {name: backend.overhead(scene.fabric) for name, backend in BACKENDS.items()}
+        speeds = [
+            {
+                **pair,
+                "overhead": overheads[pair["backend"]],
+                "most_mbit": args["most_mbit"],
+                **speed,
+            }
+            for pair, speed in zip(pairs, answer["speeds"], strict=True)
+        ]
+        self._workspace.save(self._file("measure"), {"speeds": speeds})
+        return {"measured": len(speeds)}
 
     def _stop(self) -> dict[str, Any]:
         own = self._saved("start", self._name)
@@ -180,10 +215,11 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types
             "port": self._run()["port"],
             **arguments,
         }
+        return self._module("podnet.fabric.reachability", given)
+
+    def _module(self, name: str, given: dict[str, Any]) -> dict[str, Any]:
         try:
-            answer = self._execute_module(
-                module_name="podnet.fabric.reachability", module_args=given, task_vars=self._vars
-            )
+            answer = self._execute_module(module_name=name, module_args=given, task_vars=self._vars)
         except AnsibleError as error:
             return {"failed": True, "unreachable": True, "msg": str(error)}
         # Through JSON: Ansible's values are tagged subclasses, which must not travel further.
@@ -213,6 +249,14 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types
         started = {name: read_start(self._saved("start", name)) for name in run.asked}
         return Scene(self._workspace.fabric(), run, started)
 
+    def _near(self) -> Scene:
+        """The scene as far as this node's probes need it: there is a file for each node, and every
+        node reads those of the peers that it probes."""
+        run = Run.from_dict(self._run())
+        bare = Scene(self._workspace.fabric(), run, {})
+        names = {self._name, *(peer.name for peer in bare.ring.peers(self._name))}
+        return replace(bare, started={n: read_start(self._saved("start", n)) for n in names})
+
     def _file(self, stage: str) -> str:
         return f"observed/{stage}/{self._name}.json"
 
@@ -226,7 +270,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types
 
     def _forget(self) -> None:
         observed = self._workspace.state / "observed"
-        for stage in ("start", "probe", "look"):
+        for stage in ("start", "probe", "measure", "look"):
             for path in sorted((observed / stage).glob("*.json")):
                 path.unlink()
         last, run = observed / "results.json", observed / "run.json"
@@ -247,9 +291,14 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types
             "summary": totals,
             "fabric": scene.fabric.to_dict(),
             "pods": {node.name: _addresses(scene, node.name) for node in scene.nodes},
+            "measured": self._speeds(scene),
             "results": results,
         }
         write(self._workspace.state / "observed" / "results.json", as_text(saved))
+
+    def _speeds(self, scene: Scene) -> list[dict[str, Any]]:
+        saved = (self._saved("measure", node.name) or {} for node in scene.nodes)
+        return [speed for item in saved for speed in item.get("speeds", ())]
 
 
 def _addresses(scene: Scene, name: str) -> dict[str, dict[str, str]]:

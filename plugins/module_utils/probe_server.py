@@ -3,7 +3,8 @@
 
 A client sends a payload; the answer is one JSON line with the source address and port of the
 client as they arrived here, and length and SHA-256 of the payload. A TCP client sends the length
-first, in four octets, most significant first. Standard library only; one process; ends by
+first, in four octets, most significant first; with the largest number it is a stream, which is
+thrown away and counted until the client has no more. Standard library only; one process; ends by
 itself after --ttl seconds, so that a forgotten one does not stay.
 """
 
@@ -18,9 +19,10 @@ import selectors
 import socket
 import struct
 import time
-from typing import Any, Dict
+from typing import Any, Dict, Optional
 
 LONGEST = 65536
+STREAM = 0xFFFFFFFF
 IDLE = 10.0
 
 
@@ -34,13 +36,20 @@ def answer(source: Any, payload: bytes) -> bytes:
     return json.dumps(line).encode() + b"\n"
 
 
+def count(length: int, seconds: float) -> bytes:
+    """The JSON line for a stream."""
+    return json.dumps({"length": length, "seconds": seconds}).encode() + b"\n"
+
+
 class Client:
     """One TCP connection: length, payload, answer, end."""
 
     def __init__(self, connection: socket.socket, source: Any) -> None:
         self.connection, self.source = connection, source
         self.received = b""
-        self.deadline = time.monotonic() + IDLE
+        self.began = time.monotonic()
+        self.deadline = self.began + IDLE
+        self.counted: Optional[int] = None
 
     def done(self) -> bool:
         """Read what is there; true when the connection is at its end."""
@@ -48,20 +57,29 @@ class Client:
             data = self.connection.recv(65536)
         except OSError:
             return True
+        if self.counted is not None:
+            self.counted += len(data)
+            return not data and self._say(count(self.counted, time.monotonic() - self.began))
         self.received += data
         if not data:
             return True
         if len(self.received) < 4:
             return False
         length = struct.unpack("!I", self.received[:4])[0]
+        if length == STREAM:
+            self.began, self.counted = time.monotonic(), len(self.received) - 4
+            return False
         if length > LONGEST:
             return True
         if len(self.received) < 4 + length:
             return False
+        return self._say(answer(self.source, self.received[4 : 4 + length]))
+
+    def _say(self, line: bytes) -> bool:
         try:
             self.connection.setblocking(True)
             self.connection.settimeout(1)
-            self.connection.sendall(answer(self.source, self.received[4 : 4 + length]))
+            self.connection.sendall(line)
         except OSError:
             pass
         return True

@@ -12,7 +12,8 @@ version_added: 0.1.0
 description:
   - Stage V(begin) runs once; it forgets earlier observations and notes what is asked for.
   - Stage V(start) starts two probe pods on a node, V(probe) sends the node's probes from inside
-    them, and V(stop) removes them. What a node reported is saved below C(.podnet/observed/).
+    them, V(measure) says how fast one way of each kind is, and V(stop) removes them. What a node
+    reported is saved below C(.podnet/observed/).
   - Stage V(judge) runs once; it compares what was observed with the plan, saves the results, and
     fails unless every promise was looked at and holds.
   - A node that cannot be reached does not fail these stages; it is an error in the results.
@@ -21,7 +22,7 @@ options:
     description: What to do.
     type: str
     required: true
-    choices: [begin, start, probe, stop, judge]
+    choices: [begin, start, probe, measure, stop, judge]
   port:
     description: TCP and UDP port on which the probe pods answer. Stage V(begin) only.
     type: int
@@ -61,6 +62,14 @@ options:
     default: 3
   timeout_ms:
     description: Milliseconds to wait for each answer. Stage V(begin) only.
+    type: int
+    default: 1000
+  seconds:
+    description: Seconds for each measurement, 1 to 5. Stage V(measure) only.
+    type: int
+    default: 2
+  most_mbit:
+    description: Mbit/s that are sent at most. Stage V(measure) only.
     type: int
     default: 1000
 extends_documentation_fragment:

@@ -36,6 +36,7 @@ def harm(node: int, inject: str, undo: str = "true") -> Fault:
     return Fault(inject, f"node-{node}", inject, (), "", frozenset(), undo)
 
 
+GENTLY = {"podnet_verify_measure_seconds": 1, "podnet_verify_measure_mbit": 50}
 ENDS = st.permutations(NUMBERS).map(lambda order: (order[0], order[1]))
 FAR_ENDS = ENDS.filter(lambda ends: across(*ends))
 
@@ -172,8 +173,21 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FaultBench]:
     spec = Spec(segments=SEGMENTS, extra={"podnet_verify_timeout_ms": 400})
     with Fleet(tmp_path_factory.mktemp("model"), spec, "model") as fleet:
         fleet.play("converge", check=True)
-        fleet.play("verify", check=True)
+        fleet.play("verify", "--tags", "measure", "-e", json.dumps(GENTLY), check=True)
         yield FaultBench(fleet)
+
+
+def test_one_way_of_each_kind_was_measured_within_its_limit(bench: FaultBench) -> None:
+    """On the healthy fleet, before anything is broken."""
+    report = json.loads((bench.fleet.folder / "report" / "report.json").read_text(encoding="utf-8"))
+    found = {(item["backend"], item["family"]): item for item in report["measured"]}
+    assert set(found) == {(b, f) for b in ("host_routes", "vxlan") for f in ("ipv4", "ipv6")}
+    assert len(report["measured"]) == len(found)
+    for item in found.values():
+        # A block more than the limit may be on its way when the time ends.
+        assert 0 < item["mbit"] <= 1.2 * item["most_mbit"] == 1.2 * 50, item
+        assert 0 < item["rtt_us"] < 1_000_000, item
+    assert "Mbit/s" in (bench.fleet.folder / "report" / "report.html").read_text(encoding="utf-8")
 
 
 def test_model_and_packets_say_the_same(bench: FaultBench) -> None:

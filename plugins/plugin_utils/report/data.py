@@ -15,6 +15,7 @@ from ..plan import pod_mtu
 from ..verdicts.checks import PROMISES
 from ..verdicts.problems import problems_of
 from ..verdicts.results import WORST, Result, Status
+from ..verdicts.speed import compared
 from ..verdicts.summary import cells, count, verdict
 from .protections import protections
 from .since import since
@@ -62,6 +63,7 @@ def report_data(
         "protections": protections(fabric),
         "nodes": _nodes(fabric, saved["pods"], asked, results),
         "paths": _paths(fabric, results),
+        "measured": compared(saved.get("measured", ())),
         "causes": [dict(cause) for cause in causes],
         "since": since(previous, items),
         "problems": [problem.to_dict() for problem in problems_of(fabric, asked, results)],

@@ -1,0 +1,70 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""How fast a way is: one TCP stream to the probe server of a pod, and questions one by one.
+
+Both have bounds, because the network is in use: of time, and of bits per second.
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+import statistics
+import struct
+import time
+from typing import Any, Dict, List
+
+from .probe_server import STREAM
+
+BLOCK = bytes(1 << 17)
+QUESTION = b"how long does this take?"
+SILENCE = 2.0  # seconds without an answer, after which there is none
+NAP = 0.02
+
+
+def measure(address: str, port: int, seconds: float, most_mbit: int) -> Dict[str, Any]:
+    """From the current network namespace. Raises OSError."""
+    mbit = throughput(address, port, seconds, most_mbit)
+    return {
+        "mbit": round(mbit, 1),
+        # Within some percent of the limit it is the limit that was measured.
+        "limited": mbit > 0.95 * most_mbit,
+        "rtt_us": round_trip(address, port, seconds),
+    }
+
+
+def throughput(address: str, port: int, seconds: float, most_mbit: int) -> float:
+    """Mbit/s of payload that arrived, as the far side counted it. Raises OSError."""
+    sent, began = 0, time.monotonic()
+    with socket.create_connection((address, port), timeout=SILENCE) as stream:
+        stream.sendall(struct.pack("!I", STREAM))
+        while time.monotonic() - began < seconds:
+            ahead = sent * 8e-6 / most_mbit - (time.monotonic() - began)
+            if ahead > 0:
+                time.sleep(min(ahead, NAP))
+            else:
+                sent += stream.send(BLOCK)
+        stream.shutdown(socket.SHUT_WR)
+        text = b""
+        while not text.endswith(b"\n"):
+            more = stream.recv(4096)
+            if not more:
+                raise OSError("the far side does not say what arrived")
+            text += more
+    answer = json.loads(text)
+    return float(answer["length"]) * 8e-6 / max(float(answer["seconds"]), 1e-6)
+
+
+def round_trip(address: str, port: int, seconds: float) -> int:
+    """Median over UDP, in microseconds. Raises OSError."""
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    found: List[float] = []
+    end = time.monotonic() + seconds
+    with socket.socket(family, socket.SOCK_DGRAM) as talk:
+        talk.settimeout(SILENCE)
+        talk.connect((address, port))
+        while not found or time.monotonic() < end:
+            began = time.monotonic()
+            talk.send(QUESTION)
+            talk.recv(4096)
+            found.append(time.monotonic() - began)
+    return int(statistics.median(found) * 1e6)
