@@ -55,6 +55,7 @@ SPEC = {
             "serial": {"type": "list", "elements": "raw", "default": []},
             "digest": {"type": "str", "default": ""},
             "lost": {"type": "list", "elements": "str", "default": []},
+            "released": {"type": "list", "elements": "str", "default": []},
             "install": {"type": "str", "default": "none"},
         },
     },
@@ -202,6 +203,8 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types
             serial=tuple(ask["serial"]),
             digest=ask["digest"],
             lost=frozenset(map(str, ask["lost"])),
+            # A survey answers with an empty text where there is none.
+            released=frozenset(map(str, filter(None, ask["released"]))),
             install=ask["install"] != "none",
             absent=absent,
         )

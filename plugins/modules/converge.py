@@ -79,6 +79,11 @@ options:
         type: list
         elements: str
         default: []
+      released:
+        description: Old pod CIDRs that no pod uses any more, though their nodes are not asked.
+        type: list
+        elements: str
+        default: []
       install:
         description:
           - Where missing CNI plugins will come from.

@@ -50,7 +50,8 @@ class Wanted:
         symlinks: absolute path → target.
         nft_sha256: of the rendered nftables file; empty when there shall be no table.
         nft_more: set of the table → elements that it must have before anything is switched.
-        nft_wide: whether the table is first loaded with what is in use until the end.
+        nft_wide_sha256: of the file with what is in use until the end, which is loaded first;
+            empty when nothing of that goes.
         generation_sha256: name → SHA-256 of every file of the generation.
         program_sha256: of `podnet-node`, which is installed before the transaction begins.
         owned: absolute paths of files that are podnet's; those that ``files`` does not name go.
@@ -64,7 +65,7 @@ class Wanted:
     program_sha256: str
     owned: frozenset[str] = frozenset()
     nft_more: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    nft_wide: bool = False
+    nft_wide_sha256: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -288,10 +289,11 @@ def _nft(want: Wanted, have: State) -> Iterator[tuple[str, Change]]:
         do, undo = Command("element", f"add {args}"), Command("element", f"delete {args}")
         yield "add", Change(do, undo, "missing")
     phase, why = ("switch", "differs") if have.nft_present else ("add", "missing")
-    if want.nft_wide:
-        yield phase, Change(Command("nft", "wide.nft"), Command("unnft", "wide.nft"), why)
+    if want.nft_wide_sha256:
+        if have.nft_loaded != want.nft_wide_sha256:
+            yield phase, Change(Command("nft", "wide.nft"), Command("unnft", "wide.nft"), why)
         phase, why = "remove", "narrower"
-    if want.nft_wide or have.nft_loaded != want.nft_sha256:
+    if want.nft_wide_sha256 or have.nft_loaded != want.nft_sha256:
         yield phase, Change(Command("nft", "podnet.nft"), Command("unnft", "podnet.nft"), why)
 
 

@@ -91,6 +91,7 @@ def changes_for(
     stay on the node, ``ident`` names the transaction."""
     own = _own_files(fabric, plan, files, have)
     table = transition(senders(fabric, plan), plan.links, have)
+    wide = files.definitions["podnet.nft"] + table.wide if table.wide else ""
     wanted = Wanted(
         objects=plan.objects,
         files={path: (name, sha256(text), mode) for path, (name, text, mode) in own.items()},
@@ -100,13 +101,13 @@ def changes_for(
         program_sha256=sha256(files.program),
         owned=frozenset(owned_files(fabric)),
         nft_more=table.more,
-        nft_wide=bool(table.wide),
+        nft_wide_sha256=sha256(wide) if wide else "",
     )
     changes = _told(diff(wanted, have), bool(files.heal), have)
     staged = {f"generation/{name}": text for name, text in files.definitions.items()}
     staged.update({name: text for name, text, _mode in own.values()})
-    if table.wide:
-        staged["files/wide.nft"] = files.definitions["podnet.nft"] + table.wide
+    if wide:
+        staged["files/wide.nft"] = wide
     staged["cni"] = fabric.cni.version + "\n"
     if changes.stale_program:
         staged["files/podnet-node"] = files.program

@@ -35,8 +35,9 @@ def settle(
     """One node's change set, as plain data; ``heal_seconds`` lie between two looks of the
     healing timer, which 0 turns off. ``peers`` is worth passing on where several are settled.
 
-    ``interesting`` says that something would be switched or removed, or that the node still has
-    an address of an old range: then the fleet has to be heard before anything is done.
+    ``bare`` says that podnet's own folder is all that differs. ``interesting`` says that something
+    would be switched or removed, or that the node still has an address of an old range: then the
+    fleet has to be heard before anything is done.
     """
     plan = plan_node(fabric, name, retiring, peers)
     files = files_of(fabric, plan, heal_seconds)
@@ -44,6 +45,7 @@ def settle(
     return {
         "ident": ident,
         "phases": list(changes.phases),
+        "bare": bool(changes.phases) and not any(map(changes.phase, PHASES)),
         "staged": staged,
         "shown": _shown(changes),
         "stale": changes.stale_generation,
@@ -66,6 +68,7 @@ def settle_nothing(
     return {
         "ident": ident,
         "phases": list(changes.phases),
+        "bare": bool(changes.phases) and not any(map(changes.phase, PHASES)),
         "staged": staged,
         "shown": _shown(changes),
         "stale": False,

@@ -176,7 +176,8 @@ def transition(
         for name, addresses in wanted.items()
         if name in live and (missing := tuple(a for a in addresses if a not in live[name]))
     }
-    gone = {n: tuple(a for a in now[n] if a not in wanted.get(n, ())) for n in sorted(now)}
+    # Sorted, so that a table which is wide already is known by its text.
+    gone = {n: tuple(sorted(set(now[n]) - set(wanted.get(n, ())))) for n in sorted(now)}
     if not old and not any(gone.values()):
         return Transition(more)
     return Transition(more, _wide({name: gone.get(name, ()) for name in SENDERS.values()}, old))

@@ -325,24 +325,6 @@ def test_a_node_that_is_not_reached_is_named_and_blocks_nobody(fleet: Fleet) -> 
     wait_for(fleet, THREE)
 
 
-def test_phases_over_slices_end_where_one_run_ends(fleet: Fleet) -> None:
-    slices = (f"{ONE},{THREE}", TWO)
-    edit(fleet, other_vni)
-    for phase in ("add", "switch", "remove"):
-        for limit in slices:
-            wanted = ("--limit", limit, "-e", f'{{"podnet_phases": ["{phase}"]}}')
-            fleet.play("converge", *wanted, check=True)
-    for limit in slices:
-        last = fleet.play("converge", "--limit", limit, check=True).stdout
-        assert "Switch" not in last and "Remove" not in last
-    fleet.play("drift", check=True)
-    by_slices = everything(fleet)
-    fleet.play("rollback", check=True)
-    site(fleet).check_returncode()
-    assert_same(everything(fleet)[0], by_slices[0])
-    assert_same(everything(fleet)[1], by_slices[1])
-
-
 # --- away with it -------------------------------------------------------------------------------
 
 

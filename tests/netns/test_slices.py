@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Slices of a fleet, each run from a folder of its own, and nodes that cannot be reached."""
+"""Slices of a fleet, run by jobs of ansible-runner or from folders of their own, and nodes that
+cannot be reached."""
 
 from __future__ import annotations
 
 import copy
+import json
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,15 +13,15 @@ from typing import Any
 
 import pytest
 from corebench import assert_same
+from edits import ONE, THREE, TWO, pod
 from faults import FaultFleet, States
 from fleet import Spec
+from jobs import run_jobs, slices
+from meters import Meters
 
-ONE, TWO, THREE = "node-1", "node-2", "node-3"
-SLICES: dict[str, tuple[tuple[str, ...], ...]] = {
-    "one slice": ((ONE, TWO, THREE),),
-    "two slices": ((TWO,), (THREE, ONE)),
-    "three slices": ((THREE,), (ONE,), (TWO,)),
-}
+OLD = ("10.64.2.0/24", "fd00:64:0:2::/64")
+ALL = (ONE, TWO, THREE)
+PHASES = ("add", "switch", "remove")
 FILES = 'cd /etc/podnet/current/. && for f in *; do echo "== $f"; cat $f; done'
 # Away for a while, and every try is refused at once, as by a node whose sshd does not run.
 AWAY = """setsid sh -c 'sleep 0.5; nft -f -; sleep 12; nft delete table inet away' \
@@ -41,12 +43,15 @@ class Sliced:
     def reset(self) -> None:
         self.fleet.play("reset", "-e", "podnet_yes=true", check=True)
 
-    def run(self, slices: tuple[tuple[str, ...], ...], *arguments: str) -> None:
-        """Each slice from a folder in which nothing was ever run."""
-        for nodes in slices:
-            self.count += 1
-            other = self.fleet.second(self.folder / f"slice-{self.count}")
-            other.play("converge", "--limit", ",".join(nodes), *arguments, check=True)
+    def fresh(self) -> Path:
+        """A folder in which nothing was ever run."""
+        self.count += 1
+        return self.folder / f"run-{self.count}"
+
+    def limited(self, playbook: str, *arguments: str) -> None:
+        """One slice after the other: the whole inventory, and --limit."""
+        for nodes in ("node-2", "node-1,node-3"):
+            self.fleet.second(self.fresh()).play(playbook, "--limit", nodes, *arguments, check=True)
 
     def change(self, change: Change | None) -> FaultFleet:
         """The inventory with one change or none."""
@@ -63,12 +68,6 @@ class Sliced:
         whole = self.now()
         self.change(None).play("converge", check=True)
         return whole
-
-    def by_phases(self, change: Change, slices: tuple[tuple[str, ...], ...]) -> None:
-        self.change(change)
-        for phase in ("add", "switch", "remove"):
-            self.run(slices, "-e", f'{{"podnet_phases": ["{phase}"]}}')
-        self.run(slices)
 
     def now(self) -> tuple[States, dict[str, str]]:
         return self.fleet.states(), self.fleet.everywhere(FILES)
@@ -102,29 +101,50 @@ def test_first_apply_by_slices_is_that_of_one_run(sliced: Sliced) -> None:
         sliced.fleet.play("converge", check=True)
         whole = sliced.now()
         sliced.reset()
-    for slices in SLICES.values():
-        sliced.run(slices)
+    for count in (2, 3):
+        run_jobs(sliced.fleet, sliced.fresh(), slices(ALL, count), "converge")
         assert_equal(whole, sliced.now())
         assert "3 nodes read, 0 to change" in sliced.fleet.play("converge", check=True).stdout
         sliced.reset()
 
 
-def test_change_by_slices_is_that_of_one_run(sliced: Sliced) -> None:
-    """Phase by phase over all slices, and then once more for what was waited for."""
+def test_change_by_slices_and_phases_loses_nothing_and_is_that_of_one_run(sliced: Sliced) -> None:
+    """Each phase in two jobs at once; one of them dies in the middle, is run again, and once more.
+    A phase before its turn is refused."""
+    sliced.change(None).play("converge", check=True)
+    pods = {node: pod(sliced.fleet, node, "stays") for node in ALL}
     whole = sliced.there_and_back(vni)
-    sliced.by_phases(vni, SLICES["two slices"])
+    fleet, parts = sliced.change(vni), slices(ALL, 2)
+    early = fleet.second(sliced.fresh()).play("switch")
+    assert early.returncode and "the phase switch comes before its turn" in early.stdout
+    with Meters(fleet, pods) as meters:
+        for phase in PHASES:
+            dying = fleet.second(sliced.fresh())
+            killed = dying.killable(phase, "--limit", ",".join(parts[0]), at="Reach every node")
+            assert killed.returncode == -9
+            # The same folder: what the dead run left is taken back at once.
+            dying.play(phase, "--limit", ",".join(parts[0]), check=True)
+            run_jobs(fleet, sliced.fresh(), parts, phase)
+    assert meters.reading.lost == 0 and meters.reading.broken == [], meters.reading
+    assert all(pair.sent > 500 for pair in meters.reading.pairs)
     assert_equal(whole, sliced.now())
+    for node in ALL:
+        pod(fleet, node, "stays", state="absent")
 
 
 def test_range_stays_in_slices_until_its_owner_was_asked(sliced: Sliced) -> None:
     """The one thing that a slice cannot know: whether pods of a node outside it still use an old
-    range. It stays and is named; a run of all nodes leads to what one run gives."""
+    range. It stays and is named; a run of all nodes leads to what one run gives, and so does
+    somebody's word."""
     whole = sliced.there_and_back(pod_cidr)
-    sliced.by_phases(pod_cidr, SLICES["three slices"])
+    sliced.change(pod_cidr)
+    for phase in PHASES:
+        sliced.limited(phase)
     left = sliced.fleet.everywhere("ip route show proto 112")
     assert "10.64.2.0/24" in left[ONE] and "10.64.2.0/24" not in left[TWO]
     assert all("10.64.102.0/24" in left[node] for node in (ONE, THREE))
-    sliced.change(pod_cidr).play("converge", check=True)
+    gone = [cidr for cidr in OLD if cidr not in left[TWO]]
+    sliced.limited("converge", "-e", json.dumps({"podnet_released_cidrs": gone}))
     assert_equal(whole, sliced.now())
 
 

@@ -43,6 +43,7 @@ def run_of(phases: tuple[str, ...], **more: Any) -> dict[str, Any]:
     """A run as the stage read leaves it, of a node whose change hurts nobody."""
     return {
         "phases": list(phases),
+        "bare": False,
         "shown": {"add": ["add a", "add b"], "switch": ["switch"], "remove": ["remove"]},
         "interesting": False,
         "missing_plugins": [],
@@ -121,6 +122,38 @@ def test_a_run_of_some_phases_writes_no_generation() -> None:
     whole = {name: run_of(("add",)) for name in NAMES}
     decide(made(), whole, Ask(phases=("add", "switch")))
     assert {run["number"] for run in whole.values()} == {5}, "it was the whole change"
+
+
+def test_the_last_phase_of_a_node_brings_its_generation() -> None:
+    last = {name: run_of(("remove",)) for name in NAMES}
+    last["node-2"].update(bare=True, phases=["add"])
+    assert not decide(made(), last, Ask(phases=("remove",))).problems
+    assert [run["phases"] for run in last.values()] == [["remove"]] * 3
+    assert {run["number"] for run in last.values()} == {5}, "node-2 lacks nothing but its files"
+    nothing = {name: run_of(()) for name in NAMES}
+    decide(made(), nothing, Ask(phases=("remove",)))
+    assert {run["number"] for run in nothing.values()} == {None}
+
+
+@pytest.mark.parametrize("asked", [("switch",), ("remove",), ("switch", "remove")])
+def test_a_phase_before_its_turn_is_refused(asked: tuple[str, ...]) -> None:
+    """One node that has not added is enough, also where it has nothing to switch itself."""
+    late = {name: run_of(("switch", "remove")) for name in NAMES}
+    late["node-3"] = run_of(("add",))
+    problems = decide(made(), late, Ask(phases=asked)).problems
+    assert (problems[0].where, problems[0].found) == (
+        "podnet_phases",
+        "add still to be done on node-3",
+    )
+    late = {name: run_of(("switch", "remove")) for name in NAMES}
+    late["node-3"] = run_of(("remove",))
+    if asked == ("remove",):
+        (problem,) = decide(made(), late, Ask(phases=asked)).problems
+        assert problem.found == "switch still to be done on node-1, node-2"
+    else:
+        assert not decide(made(), late, Ask(phases=asked)).problems
+    later = {name: run_of(("add",)) for name in NAMES}
+    assert not decide(made(), later, Ask(phases=asked)).problems, "nothing to do is no harm"
 
 
 def test_a_digest_stands_for_what_is_done() -> None:
@@ -213,6 +246,35 @@ def test_a_peer_that_moved_in_the_underlay_is_cut_off_while_it_is_away() -> None
     asked = {name: state_of(before, name) for name in NAMES[:2]}
     (problem,) = ranges.cut_off(compile_fleet(hosts), asked, frozenset())
     assert problem.where == "nodes.node-3"
+
+
+def test_an_old_range_of_a_node_that_is_not_asked_stays_until_it_is_released() -> None:
+    old = made()
+    moved = {
+        n.name: {
+            "podnet_cluster_cidrs": ["10.64.0.0/16"],
+            "podnet_pod_cidrs": ["10.64.9.0/24" if n.name == "node-2" else n.pod_cidrs[0]],
+            "podnet_underlay_addresses": list(n.underlay_addresses),
+            "podnet_segment": n.segment,
+        }
+        for n in old.nodes
+    }
+    new, asked = compile_fleet(moved), {"node-1": state_of(old, "node-1")}
+    assert ranges.unasked(new, asked, frozenset()) == {"node-2": ("10.64.2.0/24",)}
+    free, problems = ranges.released(["10.64.2.0/24"])
+    assert not problems and ranges.unasked(new, asked, frozenset(), free) == {}
+    # And only then it may be given to somebody else.
+    moved["node-3"]["podnet_pod_cidrs"] = ["10.64.2.0/24"]
+    new = compile_fleet(moved)
+    (problem,) = ranges.handed_over(new, asked, {}, (), frozenset())
+    assert "podnet_released_cidrs" in problem.remedy
+    assert not list(ranges.handed_over(new, asked, {}, (), frozenset(), free))
+
+
+def test_a_released_range_is_a_range() -> None:
+    _free, (problem,) = ranges.released(["10.64.2.7/24"])
+    assert problem.where == "podnet_released_cidrs" and "host bits" in problem.what
+    assert decide(made(), runs(), Ask(released=frozenset({"10.64.2.7/24"}))).problems == (problem,)
 
 
 def test_a_refused_range_names_the_pods_that_hold_it() -> None:

@@ -22,6 +22,7 @@ from ..plan import plan_fleet
 from ..preflight import PLUGINS_MISSING
 from ..settle import settle
 from . import ranges
+from .phases import out_of_order, restrict
 from .rolling import Size, batches, order_problems
 
 Runs = dict[str, dict[str, Any]]
@@ -37,6 +38,7 @@ class Ask:
         canary, serial: see `rolling.batches`.
         digest: of the plan that was reviewed; empty when any plan will do.
         lost: nodes that are declared gone, so that nobody waits for them.
+        released: old pod CIDRs that no pod has an address of any more, by somebody's word.
         install: whether missing CNI plugins are going to be installed.
         absent: whether the nodes shall have nothing; then the fleet has no say.
     """
@@ -47,6 +49,7 @@ class Ask:
     serial: tuple[Size, ...] = ()
     digest: str = ""
     lost: frozenset[str] = frozenset()
+    released: frozenset[str] = frozenset()
     install: bool = False
     absent: bool = False
 
@@ -72,23 +75,22 @@ class Decision:
 
 def decide(fabric: Fabric, runs: Runs, ask: Ask) -> Decision:
     """Settle the runs of all nodes that answered; ``runs`` is updated in place."""
-    problems = list(order_problems([n.name for n in fabric.nodes], ask.canary, ask.serial))
+    released, problems = ranges.released(ask.released)
+    problems += order_problems([n.name for n in fabric.nodes], ask.canary, ask.serial)
     notes: list[str] = []
     # The fleet's say matters only where something would be switched or removed, and only such a
     # change can hurt what is in use: it waits for a confirmation.
     interesting = any(run["interesting"] for run in runs.values())
     if interesting and not ask.absent:
-        found, notes = _settle_fleet(fabric, runs, ask)
+        found, notes = _settle_fleet(fabric, runs, ask, released)
         problems += found
+    problems += out_of_order(runs, ask.phases)
     for run in runs.values():
         known = ask.install and run["missing_plugins"]
         of_node = [Problem(**item) for item in run["problems"]]
         problems += [p for p in of_node if not (known and p.what == PLUGINS_MISSING)]
         notes += run["warnings"]
-        if not set(ask.phases) >= {*run["phases"]}:
-            run["phases"] = [phase for phase in run["phases"] if phase in ask.phases]
-            # The definitions say what is there after the last phase; until then the old ones do.
-            run["stale"] = False
+        restrict(run, ask.phases)
         run["window"] = ask.confirm_seconds if interesting else 0
     _number(runs)
     digest = _digest(runs)
@@ -113,19 +115,21 @@ def states_of(fabric: Fabric, runs: Mapping[str, Any]) -> dict[str, State]:
     }
 
 
-def _settle_fleet(fabric: Fabric, runs: Runs, ask: Ask) -> tuple[list[Problem], list[str]]:
+def _settle_fleet(
+    fabric: Fabric, runs: Runs, ask: Ask, released: frozenset[str]
+) -> tuple[list[Problem], list[str]]:
     """Settle again with the ranges that stay; problems that forbid the run, and one line per
     range that stays."""
     states = states_of(fabric, runs)
     held = ranges.holders(fabric, states)
-    silent = ranges.unasked(fabric, states, ask.lost)
+    silent = ranges.unasked(fabric, states, ask.lost, released)
     retiring = ranges.retiring(held, silent)
     if retiring:
         peers = Peers(fabric, retiring)
         for name, run in runs.items():
             kept, ident, heal = run["generations"], run["ident"], run["heal_seconds"]
             run.update(settle(fabric, name, states[name], kept, ident, retiring, heal, peers))
-    problems = list(ranges.handed_over(fabric, states, retiring, held, ask.lost))
+    problems = list(ranges.handed_over(fabric, states, retiring, held, ask.lost, released))
     # Who runs the phases one by one brings all nodes through each of them.
     if ask.phases == PHASES:
         problems += ranges.cut_off(fabric, states, ask.lost)

@@ -8,11 +8,11 @@ outside `--limit`) is not believed to have let go of anything.
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from ..intent.model import Fabric, link_local_of
-from ..intent.problems import Problem
+from ..intent.problems import Problem, shown
 from ..kernel.objects import FdbEntry, KernelObject, Route
 from ..kernel.state import State
 from ..peers import Peers, Retiring
@@ -59,11 +59,26 @@ def _old_ranges(fabric: Fabric, name: str, state: State) -> list[str]:
     return [cidr for cidr in dict.fromkeys(ranges) if cidr not in wanted]
 
 
-def unasked(fabric: Fabric, states: States, lost: frozenset[str]) -> Retiring:
+def released(texts: Iterable[str]) -> tuple[frozenset[str], list[Problem]]:
+    """Old ranges that no pod has an address of any more, by somebody's word: canonical text."""
+    found, problems = set(), []
+    for text in texts:
+        try:
+            found.add(str(ipaddress.ip_network(text)))
+        except ValueError as error:
+            where, remedy = "podnet_released_cidrs", "correct the range"
+            expected = "ranges such as 10.64.2.0/24"
+            problems.append(Problem(where, str(error), expected, shown(text), remedy))
+    return frozenset(found), problems
+
+
+def unasked(
+    fabric: Fabric, states: States, lost: frozenset[str], free: frozenset[str] = frozenset()
+) -> Retiring:
     """Ranges that some node still routes to a peer which the inventory does not give them to
     and which this run could not ask: nobody knows whether pods use them, so they stay. Nobody
-    waits for a node that is declared ``lost``."""
-    owners = {cidr for node in fabric.nodes for cidr in node.pod_cidrs}
+    waits for a node that is declared ``lost``, and none keeps a range that is ``free``."""
+    settled = {cidr for node in fabric.nodes for cidr in node.pod_cidrs} | free
     by_hop = next_hops(fabric)
     by_mac = {node.vtep_mac: node.name for node in fabric.nodes}
     ranges: dict[str, dict[str, None]] = {}
@@ -73,7 +88,7 @@ def unasked(fabric: Fabric, states: States, lost: frozenset[str]) -> Retiring:
             mac = macs.get((route.dev or "", route.via), "")
             owner = by_hop.get(route.via) or by_mac.get(mac)
             silent = owner is not None and owner not in states and owner not in lost
-            if owner is not None and silent and route.dst not in owners:
+            if owner is not None and silent and route.dst not in settled:
                 ranges.setdefault(owner, {})[route.dst] = None
     return {node: tuple(sorted(cidrs)) for node, cidrs in sorted(ranges.items())}
 
@@ -93,6 +108,7 @@ def handed_over(
     old: Retiring,
     held: tuple[Holder, ...],
     lost: frozenset[str],
+    free: frozenset[str] = frozenset(),
 ) -> Iterator[Problem]:
     """Ranges that the inventory gives to a node while another one may still use them."""
     for owner, cidrs in sorted(old.items()):
@@ -109,7 +125,7 @@ def handed_over(
                         f"move or stop the pods of {owner} in that range first, or give "
                         f"{node.name} another range",
                     )
-    yield from _quarantined(fabric, states, lost)
+    yield from _quarantined(fabric, states, lost, free)
 
 
 def named(holders: list[Holder]) -> str:
@@ -134,7 +150,8 @@ def cut_off(fabric: Fabric, states: States, lost: frozenset[str]) -> Iterator[Pr
                     f"its pods would be cut off: the way from {name} to them changes",
                     f"{peer.name} in this run, so that both ends change together",
                     "not reached, or left out by --limit",
-                    f"bring {peer.name} back and run without --limit; or take it out of the "
+                    f"bring {peer.name} back and run without --limit; or run the phases one by one "
+                    "over all nodes (playbooks add, switch, remove); or take it out of the "
                     "inventory, or name it in podnet_lost_nodes",
                 )
 
@@ -158,7 +175,9 @@ def _overlap(one: str, two: str) -> bool:
     return first.version == second.version and first.overlaps(second)
 
 
-def _quarantined(fabric: Fabric, states: States, lost: frozenset[str]) -> Iterator[Problem]:
+def _quarantined(
+    fabric: Fabric, states: States, lost: frozenset[str], free: frozenset[str]
+) -> Iterator[Problem]:
     """A range that some node still routes to a peer which this run could not ask."""
     owners = {cidr: node.name for node in fabric.nodes for cidr in node.pod_cidrs}
     by_hop = next_hops(fabric)
@@ -168,7 +187,7 @@ def _quarantined(fabric: Fabric, states: States, lost: frozenset[str]) -> Iterat
             old, new = by_hop.get(route.via), owners.get(route.dst)
             if old is None or new is None or old == new or (old, new) in seen:
                 continue
-            if old in states or old in lost:
+            if old in states or old in lost or route.dst in free:
                 continue
             seen.add((old, new))
             yield Problem(
@@ -176,7 +195,8 @@ def _quarantined(fabric: Fabric, states: States, lost: frozenset[str]) -> Iterat
                 f"was a range of {old}, which could not be asked whether pods use it",
                 f"{old} reachable, or gone from the inventory",
                 route.dst,
-                f"bring {old} back for one run, give {new} another range, or name {old} in "
+                f"bring {old} back for one run, give {new} another range, name the range in "
+                f"podnet_released_cidrs when {old} says that no pod uses it, or {old} in "
                 "podnet_lost_nodes if it never comes back",
             )
 

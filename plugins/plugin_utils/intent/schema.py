@@ -343,6 +343,7 @@ TOOL_KEYS: tuple[str, ...] = (
     "podnet_phases",
     "podnet_plan_digest",
     "podnet_plan_without",
+    "podnet_released_cidrs",
     "podnet_remove_nodes",
     "podnet_reset_pods",
     "podnet_rollback_nodes",
