@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-.PHONY: help setup setup-demo setup-sanity setup-docs sanity docs-site matrix setup-molecule molecule molecule-ci demo test unit golden golden-update netns netns-full mutants day2-table faults-table tested bench lint docs build clean
+.PHONY: help execution-environment setup setup-demo setup-sanity setup-docs sanity docs-site matrix setup-molecule molecule molecule-ci demo test unit golden golden-update netns netns-full mutants day2-table faults-table tested bench lint docs build clean
 SHELL := /bin/sh
 BIN := .venv/bin
 # Labs are namespaces, which need root.
@@ -42,6 +42,9 @@ netns-full: setup ## The same with every point at which faults are injected; roo
 
 sanity: setup-sanity ## The built archive: galaxy-importer, ansible-test sanity and units
 	@.ansible/venvs/sanity/bin/python tools/sanity
+
+execution-environment: setup-sanity ## What ansible-builder makes of the archive, up to the image's context
+	@.ansible/venvs/sanity/bin/python tools/sanity environment
 
 docs-site: setup-docs ## Guides and every module, plugin and role as HTML, in .site/html
 	@.ansible/venvs/docs/bin/python tools/docs-site
