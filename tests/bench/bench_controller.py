@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from store import REPO, Store
+from store import REPO, Row, Store
 
 sys.path[:0] = [str(REPO / ".ansible/collections"), str(REPO / "tests/unit")]
 
@@ -186,6 +186,13 @@ def played(folder: Path, form: str, playbook: str) -> dict[str, Any]:
     cpu = after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime
     # The largest process of all so far; the fleet's own files are smaller than the core's peaks.
     return {"wall": round(wall, 2), "cpu": round(cpu, 2), "peak_mib": after.ru_maxrss // 1024}
+
+
+def summary(rows: list[Row]) -> Any:
+    """For the page. Imported late, because who only measures needs nothing that draws."""
+    from summaries import SUMMARIES
+
+    return SUMMARIES["controller"](rows)
 
 
 def main() -> None:

@@ -18,7 +18,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from store import REPO, Store
+from store import REPO, Row, Store
 
 sys.path[:0] = [str(REPO / ".ansible/collections"), str(REPO / "tests/netns")]
 from fleet import Fleet, Spec  # noqa: E402  path above
@@ -153,6 +153,13 @@ def measured(side: Side, path: str, family: str, seconds: int) -> dict[str, floa
         "gbit": side.throughput(path, family, seconds),
         "round_trip_us": side.round_trip(path, family, seconds),
     }
+
+
+def summary(rows: list[Row]) -> Any:
+    """For the page. Imported late, because who only measures needs nothing that draws."""
+    from summaries import SUMMARIES
+
+    return SUMMARIES["datapath"](rows)
 
 
 def main() -> None:

@@ -13,9 +13,10 @@ import os
 import sys
 import time
 from collections.abc import Callable
+from typing import Any
 
 from spaces import Spaces
-from store import REPO, Store
+from store import REPO, Row, Store
 
 sys.path[:0] = [str(REPO / ".ansible/collections")]
 from ansible_collections.podnet.fabric.plugins.plugin_utils.kernel.objects import (  # noqa: E402  above
@@ -95,6 +96,13 @@ def clean(spaces: Spaces) -> None:
         "ip route flush proto 112; ip -6 route flush proto 112; "
         "ip nexthop flush proto 112 >/dev/null",
     )
+
+
+def summary(rows: list[Row]) -> Any:
+    """For the page. Imported late, because who only measures needs nothing that draws."""
+    from summaries import SUMMARIES
+
+    return SUMMARIES["kernel"](rows)
 
 
 def main() -> None:

@@ -17,7 +17,7 @@ from collections.abc import Callable
 from typing import Any
 
 from spaces import Spaces
-from store import REPO, Store
+from store import REPO, Row, Store
 
 sys.path[:0] = [str(REPO / ".ansible/collections")]
 from ansible_collections.podnet.fabric.plugins.module_utils.places import (  # noqa: E402  path above
@@ -107,6 +107,13 @@ def measured(work: Callable[[], None]) -> dict[str, float]:
     work()
     wall = time.monotonic() - began
     return {"wall_ms": round(wall * 1000, 2), "cpu_ms": round((cpu() - before) * 1000, 2)}
+
+
+def summary(rows: list[Row]) -> Any:
+    """For the page. Imported late, because who only measures needs nothing that draws."""
+    from summaries import SUMMARIES
+
+    return SUMMARIES["verify"](rows)
 
 
 def main() -> None:

@@ -1,0 +1,220 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the rows of the topics `controller`, `verify`, `kernel` and `datapath` mean, for the page.
+
+A figure that was not measured is a dash.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from page import Plot, Ratio, Summary, Table
+from store import Row, median
+
+CONTROLLER = """No node is needed here. Seconds are CPU of one process; `render` of the larger
+fleets is that of a sample of nodes, and its share for all. The playbook `plan` also renders and
+writes, on two processors; what Ansible takes for the same inventory without podnet stands beside
+it. Required: 1000 nodes planned, validated and rendered in 10 s and 1 GiB, 5000 validated and
+planned in 60 s."""
+VERIFY = """Targets are addresses of another namespace with podnet's probe server behind them,
+both families. fping sends one packet to each at its fastest. All probes are ICMP, TCP, UDP and
+two lengths about the MTU."""
+KERNEL = """One `ip -batch` of all lines in a new namespace. One next hop for all routes is the
+least that the kernel can do, and what no fleet has. ADR 0007 is about the difference, and about
+the other forms."""
+DATAPATH = """One TCP stream of iperf3, and request and response of one byte over TCP by qperf.
+By hand: bridge, veth, routes and VXLAN by `ip`, without any filter; podnet's nodes have their
+protections and masquerading, and so conntrack."""
+
+
+def figure(rows: list[Row], name: str, **keys: Any) -> float | None:
+    """Median over the rounds of the rows with these values."""
+    return median(rows, name, lambda row: all(row.get(k) == v for k, v in keys.items()))
+
+
+def different(rows: list[Row], name: str, **keys: Any) -> list[Any]:
+    """Values of a field, in the order of the rows."""
+    chosen = (row for row in rows if all(row.get(k) == v for k, v in keys.items()))
+    return list(dict.fromkeys(row[name] for row in chosen if name in row))
+
+
+def ratio(one: float | None, other: float | None) -> float | None:
+    return one / other if one is not None and other else None
+
+
+def text(cell: float | int | str | None) -> str:
+    if cell is None:
+        return "—"
+    if isinstance(cell, float):
+        return f"{cell:,.0f}" if cell >= 100 else f"{cell:.3g}"
+    return f"{cell:,}" if isinstance(cell, int) else cell
+
+
+def table(title: str, head: tuple[str, ...], rows: list[tuple[Any, ...]]) -> Table:
+    return Table(title, head, [[text(cell) for cell in row] for row in rows])
+
+
+def in_all(rows: list[Row], nodes: int, segments: int) -> tuple[float | None, float | None]:
+    """Seconds and megabytes of all nodes' definitions, by what those that were rendered took."""
+    keys = {"part": "core", "nodes": nodes, "segments": segments, "stage": "render"}
+    cpu, size, made = (figure(rows, name, **keys) for name in ("cpu", "bytes", "made"))
+    share = ratio(nodes, made)
+    if share is None or cpu is None or size is None:
+        return None, None
+    return cpu * share, size * share / 1e6
+
+
+def controller(rows: list[Row]) -> Summary:
+    fleets: list[tuple[Any, ...]] = []
+    for nodes in different(rows, "nodes", part="core"):
+        for segments in different(rows, "segments", part="core", nodes=nodes):
+            keys = {"part": "core", "nodes": nodes, "segments": segments}
+            parts = [figure(rows, "cpu", stage=stage, **keys) for stage in ("validate", "plan")]
+            peak = figure(rows, "peak_mib", stage="render", **keys)
+            fleets.append((nodes, segments, *parts, *in_all(rows, nodes, segments), peak))
+    ansible = [
+        (nodes, stage, *(figure(rows, f, nodes=nodes, stage=stage) for f in ("wall", "cpu")))
+        for nodes in different(rows, "nodes", part="ansible")
+        for stage in different(rows, "stage", part="ansible")
+    ]
+    head = ("Nodes", "Segments", "Validate s", "Plan s", "Render s", "MB", "MiB at the peak")
+    core = {(row[0], row[1]): row for row in fleets}
+    thousand, large = core.get((1000, 100)), core.get((5000, 100))
+    whole = None if thousand is None or None in thousand[2:5] else sum(thousand[2:5])
+    planned = None if large is None or None in large[2:4] else sum(large[2:4])
+    curves = {
+        f"{s} segments": [(n, row[3]) for (n, k), row in core.items() if k == s and row[3]]
+        for s in (1, 100)
+    }
+    return Summary(
+        "The controller",
+        CONTROLLER,
+        [
+            Ratio("1000 nodes validated, planned, rendered", whole, 10, 10, unit=" s"),
+            Ratio("1000 nodes: memory", thousand and thousand[6], 1024, 1024, unit=" MiB"),
+            Ratio("5000 nodes validated and planned", planned, 60, 60, unit=" s"),
+        ],
+        [
+            table("Fleets, dual stack", head, fleets),
+            table(
+                "Playbooks, and Ansible's own share", ("Nodes", "What", "Wall s", "CPU s"), ansible
+            ),
+            answers(rows),
+        ],
+        [Plot("controller", "Planning all nodes", "nodes", "seconds of CPU", curves)],
+    )
+
+
+def answers(rows: list[Row]) -> Table:
+    stages = ("judge", "data", "report.html", "report.json", "junit.xml")
+    made: list[tuple[Any, ...]] = []
+    for nodes in different(rows, "nodes", part="verdicts"):
+        keys = {"part": "verdicts", "nodes": nodes}
+        results = figure(rows, "results", stage="judge", **keys)
+        seconds = [figure(rows, "cpu", stage=stage, **keys) for stage in stages]
+        whole = sum(s for s in seconds if s is not None)
+        peak = figure(rows, "peak_mib", stage="junit.xml", **keys)
+        each = ratio(whole * 1e6, results)
+        made.append((nodes, results, *seconds, each, peak))
+    head = ("Nodes", "Results", *(f"{stage} s" for stage in stages), "µs for a result", "MiB")
+    return table("From answers to the report, 64 peers of each node", head, made)
+
+
+def verify(rows: list[Row]) -> Summary:
+    made: list[tuple[Any, ...]] = []
+    for count in different(rows, "targets"):
+        ways = ("fping", "podnet, icmp", "podnet, all")
+        ping, icmp, full = (figure(rows, "wall_ms", targets=count, way=way) for way in ways)
+        cpu = figure(rows, "cpu_ms", targets=count, way="podnet, all")
+        each = ratio(None if cpu is None else cpu * 1000, 2 * count)
+        made.append((count, ping, icmp, ratio(icmp, ping), full, each))
+    by_count = {row[0]: row for row in made}
+    few, many = by_count.get(50), by_count.get(200)
+    head = (
+        "Targets",
+        "fping ms",
+        "ICMP ms",
+        "÷ fping",
+        "all probes ms",
+        "µs CPU, target and family",
+    )
+    return Summary(
+        "A node's probes",
+        VERIFY,
+        [
+            Ratio("50 targets: ICMP ÷ fping", few and few[3], 3, 3),
+            Ratio(
+                "CPU for a target: 200 ÷ 50 targets",
+                few and many and ratio(many[5], few[5]),
+                1.2,
+                1,
+            ),
+        ],
+        [table("One pod to all", head, made)],
+    )
+
+
+def kernel(rows: list[Row]) -> Summary:
+    forms = ("podnet", "one next hop", "nexthop objects", "1024 metrics")
+    made: list[tuple[Any, ...]] = []
+    for family in different(rows, "family"):
+        for count in different(rows, "routes", family=family):
+            of = [figure(rows, "seconds", family=family, routes=count, form=f) for f in forms]
+            made.append((family, count, *of, ratio(of[0], of[1])))
+    found = {(row[0], row[1]): row[-1] for row in made}
+    head = ("Family", "Routes", *(f"{form} s" for form in forms), "podnet ÷ one next hop")
+    curves = {
+        form: [(row[1], row[2 + i]) for row in made if row[0] == "ipv4" and row[2 + i]]
+        for i, form in enumerate(forms)
+    }
+    return Summary(
+        "Routes in the kernel",
+        KERNEL,
+        [
+            Ratio(f"10,000 {family} routes ÷ one next hop", found.get((family, 10000)), 1.2, 1.2)
+            for family in ("ipv4", "ipv6")
+        ],
+        [table("Routes", head, made)],
+        [Plot("kernel", "IPv4 routes", "routes", "seconds", curves)],
+    )
+
+
+def datapath(rows: list[Row]) -> Summary:
+    made: list[tuple[Any, ...]] = []
+    ratios: list[Ratio] = []
+    for path in different(rows, "path"):
+        for family in different(rows, "family", path=path, wiring="podnet"):
+            keys = {"path": path, "family": family}
+            fast, base = (figure(rows, "gbit", wiring=w, **keys) for w in ("podnet", "by hand"))
+            trip, least = (
+                figure(rows, "round_trip_us", wiring=w, **keys) for w in ("podnet", "by hand")
+            )
+            made.append((path, family, fast, base, trip, least))
+            label = f"{path}, {family}"
+            ratios += [
+                Ratio(f"{label}: throughput ÷ by hand", ratio(fast, base), 0.97, 1, most=False),
+                Ratio(f"{label}: round trips ÷ by hand", ratio(least, trip), 0.97, 1, most=False),
+            ]
+    filled = [
+        (count, *(figure(rows, name, routes=count) for name in ("gbit", "round_trip_us")))
+        for count in different(rows, "routes")
+    ]
+    head = ("Path", "Pods", "Gbit/s", "by hand", "Round trip µs", "by hand")
+    return Summary(
+        "Packets",
+        DATAPATH,
+        ratios,
+        [
+            table("Paths", head, made),
+            table("Routed, with more routes", ("Routes", "Gbit/s", "Round trip µs"), filled),
+        ],
+    )
+
+
+SUMMARIES: dict[str, Callable[[list[Row]], Summary]] = {
+    "controller": controller,
+    "verify": verify,
+    "kernel": kernel,
+    "datapath": datapath,
+}
