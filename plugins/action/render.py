@@ -100,14 +100,16 @@ def render_share(share: Share) -> Outcome:
         for name, text in rendered(fabric, plan, loaded, share.role).items():
             path = folder / name
             before = content(path)
-            if before == text:
+            if (before or "") == text:  # a file of networkd's that is not for this node is empty
                 continue
             outcome.changed.append(f"{plan.node.name}/{name}")
             if share.shows and shown < MOST_SHOWN:
                 shown += len(before or "") + len(text)
                 outcome.diff.append(_difference(str(path), before or "", text))
-            if share.writes:
+            if share.writes and text:
                 write(path, text)
+            elif share.writes:
+                path.unlink()
     if shown >= MOST_SHOWN:
         outcome.diff.append({"prepared": "… and more; git diff shows all of intended/\n"})
     return outcome

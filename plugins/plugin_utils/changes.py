@@ -199,6 +199,9 @@ def _link(
         for do, back in zip(want.add(), (undo[3], undo[2], None, undo[0]), strict=True):
             yield phase, Change(do, back, "missing")
         return
+    if not have.marked:
+        _made, mark, _set, _up = want.add()
+        yield "add", Change(mark, None, "made by networkd")
     if not have.up:
         # Before all that needs it; what is down is not in use, so this alters nothing.
         undo_up = Command("ip", f"link set dev {want.name} down")
@@ -231,6 +234,8 @@ def _delete_link(link: Link, why: str) -> Iterator[Change]:
     kernel forgets a device's settings with it: they are nothing to do and something to undo."""
     for setting in device_settings(link.name, ipv4=True, ipv6=True):
         yield Change(Command("-", ""), setting.add()[0], why)
+    if not link.marked:
+        yield Change(link.add()[1], None, why)  # the mark that the lines below take away
     made = link.add()
     backs: tuple[Command | None, ...] = (made[3], made[2], made[1], made[0])
     for do, undo in zip(link.delete(), backs, strict=True):

@@ -11,7 +11,7 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from . import coexist
+from . import coexist, networkd
 from .changes import PROGRAM, ChangeSet, Wanted, diff, needed_on_foreign_interfaces
 from .conflist import plugins_of
 from .intent.model import Fabric
@@ -76,7 +76,8 @@ def conflist_path(fabric: Fabric) -> str:
 
 def owned_files(fabric: Fabric) -> list[str]:
     """Absolute paths that podnet may have on a node, without its program and its folder's."""
-    return [UNIT, PROTOCOLS, UNDERLAY_SYSCTL, conflist_path(fabric), *HEAL_PATHS, *coexist.PATHS]
+    own = [UNIT, PROTOCOLS, UNDERLAY_SYSCTL, conflist_path(fabric), *HEAL_PATHS]
+    return [*own, *coexist.PATHS, *networkd.PATHS]
 
 
 def changes_for(
@@ -158,6 +159,9 @@ def _own_files(
         for name, text in files.heal.items():
             own[f"{FOLDER}/{name}"] = (f"files/{name}", text, "0644")
     own |= coexist.drop_ins(fabric, plan, have)
+    for path in networkd.PATHS:
+        if (name := path.rpartition("/")[2]) in files.definitions:
+            own[path] = (f"generation/{name}", files.definitions[name], "0644")
     held = needed_on_foreign_interfaces(plan.objects, have)
     if held or UNDERLAY_SYSCTL in have.files:
         text = "# podnet: settings of interfaces that are not podnet's; set first at boot.\n"
@@ -168,7 +172,8 @@ def _own_files(
 
 def _told(changes: ChangeSet, heal: bool, have: State) -> ChangeSet:
     """The same changes with what running daemons have to be told."""
-    return coexist.with_told(with_systemctl(changes, heal, have), have)
+    told = networkd.with_told(with_systemctl(changes, heal, have), have)
+    return coexist.with_told(told, have)
 
 
 def _symlinks(files: NodeFiles, have: State) -> dict[str, str]:

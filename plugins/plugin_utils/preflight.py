@@ -27,6 +27,7 @@ def preflight(fabric: Fabric, plan: NodePlan, have: State) -> list[Problem]:
         *_names(plan, have),
         *_routes(plan, have),
         *_cni(fabric, plan, have),
+        *_networkd(plan, have),
     ]
 
 
@@ -168,3 +169,14 @@ def _cni(fabric: Fabric, plan: NodePlan, have: State) -> Iterator[Problem]:
                 "supported: " + ", ".join(versions),
                 "choose one of these for podnet_cni_version, or install newer plugins",
             )
+
+
+def _networkd(plan: NodePlan, have: State) -> Iterator[Problem]:
+    if plan.node.persistence == "networkd" and "systemd-networkd" not in have.daemons:
+        yield Problem(
+            f"{plan.node.name}: podnet_persistence",
+            "nothing would make the devices at boot",
+            "systemd-networkd, running or enabled",
+            "neither",
+            "systemctl enable --now systemd-networkd, or set podnet_persistence to unit",
+        )

@@ -12,6 +12,7 @@ from .conflist import conflist_text
 from .intent.model import FAMILIES, Fabric, family_of
 from .intent.variables import variables_of
 from .kernel.objects import Link, lines
+from .networkd import NAMES, networkd_files
 from .peers import filled
 from .plan import NodePlan, digest
 from .strangers import template_values
@@ -48,6 +49,7 @@ def render_node(
         for name, text in _printed(fabric, plan, templates, role).items()
     }
     files[fabric.cni.file] = conflist_text(fabric, plan.node, plan.pod_mtu)
+    files |= networkd_files(plan)
     files[MANIFEST] = _manifest(fabric, plan, files)
     return files
 
@@ -55,12 +57,15 @@ def render_node(
 def rendered(
     fabric: Fabric, plan: NodePlan, templates: Mapping[str, jinja2.Template], role: str | None
 ) -> dict[str, str]:
-    """The definitions of a node that one role owns, or all: file name → content."""
-    if role not in (None, "cni"):
-        return _printed(fabric, plan, templates, role)
+    """The definitions of a node that one role owns, or all: file name → content, empty where the
+    node shall not have one of networkd's files."""
+    native = {name: "" for names in NAMES.values() for name in names} | networkd_files(plan)
+    if role and role != "cni":
+        own = {name: native[name] for name in NAMES.get(role, ())}
+        return _printed(fabric, plan, templates, role) | own
     files = render_node(fabric, plan, templates)
     # The manifest has the digest of all the others.
-    return files if role is None else {n: files[n] for n in (fabric.cni.file, MANIFEST)}
+    return native | files if role is None else {n: files[n] for n in (fabric.cni.file, MANIFEST)}
 
 
 def _printed(

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from typing import Any
 
@@ -90,6 +91,7 @@ SECTIONS: dict[str, Any] = {
     '"veth3" . 10.64.1.6 }\n elements = { "veth1" . 0xfd000064000000010000000000000002,'
     '"veth2" . 0xfd000064000000010000000000000002 }',
     "ports": "all default lo veth1 veth2 veth3",
+    "networkd": "/run/systemd/netif/links/7",
     "recorded": "10.64.1.1/24\n",
     "held": "# comment\nnet/ipv6/conf/eth0/accept_ra = 2",
     "node": "current=generations/7\ngenerations=6 7 x \ntable=yes\nsystemd=yes\nmissing= nft awk",
@@ -155,6 +157,15 @@ def test_what_is_ours() -> None:
     assert state.fdb == (FdbEntry("pn64", "02:aa:00:00:00:01", "192.0.2.2"),)
     assert state.addresses == (Address("cbr0", "10.64.1.1/24"),)
     assert state.recorded_addresses == ("10.64.1.1/24",)
+
+
+def test_what_networkd_made_by_podnets_file_is_ours_and_not_marked() -> None:
+    bridges: list[dict[str, Any]] = copy.deepcopy(SECTIONS["bridges"])
+    for item in bridges:
+        item["ifindex"] = 7 if item.pop("altnames", []) else 8
+    state = read({**SECTIONS, "bridges": bridges})
+    assert state.links[0] == Link("cbr0", "02:00:00:00:00:01", 1450, marked=False)
+    assert "br9" in state.foreign_links
 
 
 def test_what_is_not() -> None:

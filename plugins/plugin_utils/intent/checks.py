@@ -51,6 +51,7 @@ def check(
         *_families(fabric, unread),
         *_underlay(fabric),
         *_names(fabric),
+        *_persistence(fabric),
     ]
 
 
@@ -296,3 +297,17 @@ def _names(fabric: Fabric) -> Iterator[Problem]:
                 "rename or remove one",
             )
         seen.setdefault(folded, node.name)
+
+
+def _persistence(fabric: Fabric) -> Iterator[Problem]:
+    """networkd must be told what to leave alone beside the devices that it makes."""
+    for node in fabric.nodes:
+        if node.persistence == "networkd" and fabric.coexist == "never":
+            yield Problem(
+                place(node, "persistence"),
+                "networkd would take pods' interfaces, and delete routes that it did not make",
+                "podnet_coexist: auto on a fleet with podnet_persistence: networkd",
+                "podnet_coexist: never",
+                "leave podnet_coexist out, or set podnet_persistence to unit",
+            )
+            return

@@ -60,6 +60,7 @@ class Node:
         pod_cidrs: at most one network per family, canonical.
         underlay_addresses: at most one address per family, canonical.
         underlay_mtu: bytes, of the interface that holds the underlay address.
+        persistence: what makes the devices at boot, ``unit`` or ``networkd``.
     """
 
     name: str
@@ -67,6 +68,7 @@ class Node:
     pod_cidrs: tuple[str, ...]
     underlay_addresses: tuple[str, ...]
     underlay_mtu: int
+    persistence: str = "unit"
 
     @cached_property
     def cidr_by_family(self) -> Mapping[Family, str]:
@@ -182,6 +184,7 @@ class Fabric:
                 pod_cidrs=tuple(node["pod_cidrs"]),
                 underlay_addresses=tuple(node["underlay_addresses"]),
                 underlay_mtu=node["underlay_mtu"],
+                persistence=node.get("persistence", "unit"),
             )
             for node in data["nodes"]
         )

@@ -274,6 +274,7 @@ def _read_node(
         pod_cidrs=values["pod_cidrs"] or (),
         underlay_addresses=values["underlay_addresses"] or (),
         underlay_mtu=values["underlay_mtu"],
+        persistence=values["persistence"],
     )
 
 

@@ -305,6 +305,16 @@ NODE_KEYS: tuple[Key, ...] = (
             "each other without a router."
         ),
     ),
+    Key(
+        "persistence",
+        "choice",
+        "unit",
+        choices=("unit", "networkd"),
+        about=(
+            "What makes the node's devices at boot: podnet's own `unit`, or, where"
+            " systemd-networkd runs, `networkd` by native files (docs/networkd.md)."
+        ),
+    ),
 )
 
 # Variables of the collection that say how to run, not what the network is. They are known here

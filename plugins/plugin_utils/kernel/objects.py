@@ -43,13 +43,15 @@ class Vxlan:
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """A bridge (``vxlan`` is None) or a VXLAN device that podnet owns."""
+    """A bridge (``vxlan`` is None) or a VXLAN device that podnet owns; ``marked``: by its altname,
+    which networkd leaves out where it makes the device at boot."""
 
     name: str
     mac: str
     mtu: int
     vxlan: Vxlan | None = None
     up: bool = True
+    marked: bool = True
 
     @property
     def key(self) -> Key:

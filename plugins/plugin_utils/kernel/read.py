@@ -27,6 +27,7 @@ t=$(nft -s list table inet podnet 2>/dev/null; nft -s -t list table bridge podne
 s senders; printf '%s\n' "$t" | sed -n '/^\tset vteps/,/^\t}/p'
 s owners; for o in owners4 owners6; do nft list set bridge podnet $o; done 2>/dev/null
 s ports; (cd /proc/sys/net/ipv4/conf && echo *)
+s networkd; grep -ls '^NETWORK_FILE=/etc/systemd/network/05-podnet-' /run/systemd/netif/links/*
 s recorded; sed -n 's/^address replace \([^ ]*\).*/\1/p' /etc/podnet/current/*.batch 2>/dev/null
 s held; cat /etc/podnet/underlay.sysctl 2>/dev/null
 s node

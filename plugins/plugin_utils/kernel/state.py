@@ -227,10 +227,14 @@ def _pairs(text: str, separator: str, prefix: str) -> dict[str, str]:
 
 
 def _links(sections: Mapping[str, str]) -> tuple[tuple[Link, ...], tuple[str, ...]]:
+    """Own ones have the altname, or networkd made them by podnet's own file: files with the number
+    of an interface as their name."""
     own, foreign = [], []
+    made = {path.rpartition("/")[2] for path in sections["networkd"].split()}
     for item in _json(sections["bridges"]) + _json(sections["vxlans"]):
         name = item["ifname"]
-        if ALTNAME_PREFIX + name not in item.get("altnames", []):
+        marked = ALTNAME_PREFIX + name in item.get("altnames", [])
+        if not marked and str(item.get("ifindex")) not in made:
             foreign.append(name)
             continue
         data = item["linkinfo"].get("info_data", {})
@@ -239,7 +243,7 @@ def _links(sections: Mapping[str, str]) -> tuple[tuple[Link, ...], tuple[str, ..
             local = data.get("local") or data.get("local6") or ""
             vxlan = Vxlan(data["id"], data["port"], local, bool(data.get("learning", False)))
         up = "UP" in item["flags"]
-        own.append(Link(name, item["address"], item["mtu"], vxlan, up))
+        own.append(Link(name, item["address"], item["mtu"], vxlan, up, marked))
     return tuple(own), tuple(foreign)
 
 

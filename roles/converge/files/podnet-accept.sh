@@ -6,10 +6,33 @@
 reload_daemon() {  # UNIT: one that does not run reads its files when it starts
   systemctl is-active --quiet "$1" 2>/dev/null || return 0
   case $1 in
-    systemd-networkd) networkctl reload ;;
+    systemd-networkd) reload_networkd ;;
     firewalld) firewall-cmd --quiet --reload ;;  # systemctl's does not wait for the end
     *) systemctl reload "$1" ;;
   esac
+}
+
+# From an interface that its files do not name any more networkd takes, on a reload, all that they
+# said; one that has just started does not know what it made before (ADR 0005).
+reload_networkd() {
+  for link in /run/systemd/netif/links/*; do
+    file=$(sed -n 's/^NETWORK_FILE=\(.*\/05-podnet-.*\)/\1/p' "$link" 2>/dev/null)
+    if [ -n "$file" ] && [ ! -e "$file" ] && grep -qsx "${link##*/}" /sys/class/net/*/ifindex; then
+      systemctl restart systemd-networkd; return
+    fi
+  done
+  networkctl reload
+}
+await_networkd() {  # until it has made what its files say, where it runs; 10 s at most
+  systemctl is-active --quiet systemd-networkd 2>/dev/null || return 0
+  for file in "$root"/current/05-podnet-*.network; do
+    tries=100
+    until [ $tries = 0 ] || [ ! -e "$file" ] ||
+        grep -sl "^NETWORK_FILE=.*/${file##*/}\$" /run/systemd/netif/links/* | xargs -r cat |
+        grep -q '^ADMIN_STATE=configured$'; do
+      sleep 0.1; tries=$((tries - 1))
+    done
+  done
 }
 
 # Two chains of podnet's in iptables' own table, at the head of FORWARD and INPUT, with the rules

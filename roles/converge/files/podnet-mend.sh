@@ -8,10 +8,11 @@
 missing() {
   cd "$root/current/." || die "cannot enter $root/current"
   {
+    [ ! -e 05-podnet-bridge.netdev ] || echo @native
     echo '@link bridge'; ip -o -d link show type bridge
     echo '@link vxlan'; ip -o -d link show type vxlan
     echo @addr; ip -o addr show type bridge; ip -o addr show type vxlan
-    echo @neigh; ip neigh show nud permanent
+    echo @neigh; ip -N neigh show nud permanent
     echo @fdb; bridge fdb show
     echo '@route /32'; ip -N -4 route show proto 112
     echo '@route /128'; ip -N -6 route show proto 112
@@ -31,6 +32,7 @@ missing() {
       print tool " " line "\t" ((dev in there) && !(dev in own) ? "-" : tool) " " command
     }
     { gsub(/\\/, " ") }
+    /^@native/ { native = 1 }
     /^@/ { kind = $1; arg = $2; next }
     /^#/ || !NF { next }
     kind == "@link" {
@@ -47,7 +49,7 @@ missing() {
     kind == "@addr" { have["address replace " $4 " dev " $2 ($3 == "inet6" ? " nodad" : "")] }
     kind == "@neigh" {
       have["neighbour replace " $1 " lladdr " word("lladdr") " dev " word("dev") \
-        " nud permanent proto 112"]
+        " nud permanent proto " word("proto")]
     }
     kind == "@fdb" { have["fdb replace " $1 " dev " word("dev") " dst " word("dst") " self permanent"] }
     kind == "@route" {
@@ -67,6 +69,8 @@ missing() {
     kind == "@want" {
       command = line = $0; new = /^link add/; dev = word(new ? "name" : "dev")
       if (new) sub(/ mtu [0-9]+/, "", line)
+      # What networkd made by our files has our own MAC, and no altname.
+      if (new && native && line in have) own[dev] = 1
       if (line in have) next
       if (new && dev in there) {  # altered; all but the VNI and the port can be put right
         command = "link set dev " dev " address " word("address")
