@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Nodes without iproute2, nftables and CNI plugins become ready, by real apt and real packages.
+"""Nodes without iproute2, nftables and CNI plugins become ready, by real apt, dnf and packages.
 
-The packages are packed from what this machine has installed, as nothing may be fetched here.
+node-1 and node-2 have apt, node-3 and node-4 dnf alone. The packages are made of
+what this machine has installed, as nothing may be fetched here.
 """
 
 from __future__ import annotations
@@ -25,6 +26,27 @@ dpkg -L "$1" | while read -r path; do
 done
 dpkg-deb --root-owner-group --build "$2" "$3"
 """
+RPM = r"""set -e
+dpkg -L "$1" | while read -r path; do
+  if [ ! -d "$path" ]; then mkdir -p "$2$(dirname "$path")"; cp -a "$path" "$2$path"; fi
+done
+cat >"$2.spec" <<END
+%global debug_package %{nil}
+%global __os_install_post %{nil}
+Name: $1
+Version: 1
+Release: 1
+Summary: As installed here
+License: as Debian says
+AutoReqProv: no
+%description
+As installed here.
+%files
+$(cd "$2" && find . ! -type d | sed 's/^\.\(.*\)/"\1"/')
+END
+rpmbuild --quiet -bb --buildroot "$2" --define "_rpmdir $3" --define '_build_name_fmt %{NAME}.rpm' \
+  "$2.spec"
+"""
 # Nor anything that apt could take from this machine's cache, or try to fetch.
 BARE = f"""set -e
 dpkg --force-depends --remove {" ".join(NAMES)} >/dev/null
@@ -32,6 +54,8 @@ rm -rf /var/cache/apt/archives/*.deb /var/lib/apt/lists/* /etc/apt/sources.list.
 echo 'deb [trusted=yes] file:/nowhere ./' >/etc/apt/sources.list
 apt-get -q -y --fix-broken install >/dev/null 2>&1 # what needed them goes too
 ! command -v nft"""
+NO_APT = "rm /usr/bin/apt-get; ! command -v apt-get; command -v dnf"
+APT, DNF = ("node-1", "node-2"), ("node-3", "node-4")
 # A repository as apt reads it from a folder.
 INDEX = r"""cd /srv && for f in *.deb; do
   dpkg-deb -f "$f"; echo "Filename: ./$f"; echo "Size: $(wc -c <"$f")"
@@ -51,19 +75,34 @@ def debs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
+def rpms(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """RPMs of the same names and files, and the index of a repository."""
+    folder = tmp_path_factory.mktemp("rpms")
+    for name in NAMES:
+        argv = ["sh", "-c", RPM, "pack", name, str(folder / name), str(folder / "rpms")]
+        (folder / name).mkdir()
+        subprocess.run(argv, check=True)
+    subprocess.run(["createrepo_c", "-q", str(folder / "rpms")], check=True)
+    return folder / "rpms"
+
+
+@pytest.fixture(scope="module")
 def bare(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
-    spec = Spec(segments={"rack-a": 2})
+    spec = Spec(segments={"rack-a": 4})
     with Fleet(tmp_path_factory.mktemp("bootstrap"), spec, "bootstrap") as fleet:
         for node in fleet.nodes:
             fleet.ssh(node, BARE)
+        for node in DNF:
+            fleet.ssh(node, NO_APT)
         yield fleet
 
 
 def test_without_packages_and_network_it_is_one_clear_error(bare: Fleet) -> None:
-    refused = bare.play("bootstrap", "--limit", "node-1")
-    assert refused.returncode
-    assert "the packages cannot be installed" in refused.stdout
-    bare.ssh("node-1", "! command -v nft")
+    for node in ("node-1", "node-3"):
+        refused = bare.play("bootstrap", "--limit", node)
+        assert refused.returncode
+        assert "the packages cannot be installed" in refused.stdout
+        bare.ssh(node, "! command -v nft")
 
 
 def test_check_mode_says_what_it_would_do(bare: Fleet, debs: Path) -> None:
@@ -77,17 +116,30 @@ def test_check_mode_says_what_it_would_do(bare: Fleet, debs: Path) -> None:
     bare.ssh("node-1", "! command -v nft")
 
 
-def test_from_files_and_from_a_repository_nodes_become_ready(bare: Fleet, debs: Path) -> None:
-    files = json.dumps({"podnet_bootstrap_files": [str(debs)]})
-    bare.play("bootstrap", "--limit", "node-1", "-e", files, check=True)
-    for path in debs.iterdir():
-        argv = ["ssh", "-F", str(bare.ssh_config), "node-2", f"cat >/srv/{path.name}"]
-        subprocess.run(argv, input=path.read_bytes(), check=True)
-    bare.ssh("node-2", INDEX)
-    repository = json.dumps({"podnet_bootstrap_repository": "deb [trusted=yes] file:/srv ./"})
-    bare.play("bootstrap", "--limit", "node-2", "-e", repository, check=True)
+def put(fleet: Fleet, node: str, folder: Path) -> None:
+    """A folder's content, into /srv of a node."""
+    packed = subprocess.run(["tar", "-C", str(folder), "-c", "."], capture_output=True, check=True)
+    argv = ["ssh", "-F", str(fleet.ssh_config), node, "tar -C /srv -x"]
+    subprocess.run(argv, input=packed.stdout, check=True)
+
+
+def test_from_files_and_from_a_repository_nodes_become_ready(
+    bare: Fleet, debs: Path, rpms: Path
+) -> None:
+    url = {"apt": "deb [trusted=yes] file:/srv ./", "dnf": "file:///srv"}
+    for manager, (first, second), folder in (("apt", APT, debs), ("dnf", DNF, rpms)):
+        files = [str(path) for path in sorted(folder.iterdir()) if path.is_file()]
+        extra = json.dumps({"podnet_bootstrap_files": files})
+        bare.play("bootstrap", "--limit", first, "-e", extra, check=True)
+        put(bare, second, folder)
+        if manager == "apt":
+            bare.ssh(second, INDEX)
+        extra = json.dumps({"podnet_bootstrap_repository": url[manager]})
+        bare.play("bootstrap", "--limit", second, "-e", extra, check=True)
     for node in bare.nodes:
         assert bare.ssh(node, "nft list tables; ls /usr/lib/cni/bridge").strip()
+    for node in DNF:
+        assert set(bare.ssh(node, "rpm -qa --qf '%{NAME}\\n'").split()) == set(NAMES)
     again = bare.play("bootstrap", check=True)
     assert "changed" not in again.stdout.partition("summary")[2], again.stdout
     bare.play("converge", check=True)
