@@ -68,7 +68,8 @@ def _network_manager(fabric: Fabric, plan: NodePlan) -> str:
 
 
 def _heal_after(fabric: Fabric, plan: NodePlan) -> str:
-    # These units flush every table, podnet's too, when they stop, restart or reload.
+    # Two of these units flush every table, podnet's too, when they stop, restart or reload. The
+    # third is ifupdown's: a restart takes the underlay down, and with it every route over it.
     heal = f"-{PROGRAM} heal"
     return f"{HEADER}[Service]\nExecStartPost={heal}\nExecReload={heal}\n"
 
@@ -192,6 +193,7 @@ DROP_INS = (
     ),
     _of_unit("nftables"),
     _of_unit("netfilter-persistent"),
+    _of_unit("networking"),
     _of_iptables("ipv4"),
     _of_iptables("ipv6"),
     _of_firewalld("zones/podnet", _firewalld_zone),

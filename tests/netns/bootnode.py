@@ -15,35 +15,14 @@ from typing import Any
 from ansible_collections.podnet.fabric.plugins.module_utils.lab.runtime import Lab
 from fleet import Fleet
 
-# The lab gives its nodes their underlay before systemd starts. Here networkd does it, as on a real
-# node: at boot the interface is bare.
-NETWORKD = r"""set -e
-cd /etc/systemd/system
-rm -f systemd-networkd.service systemd-networkd-wait-online.service
-cat >../network/10-eth0.network <<EOF
-[Match]
-Name=eth0
-[Network]
-IPv6AcceptRA=no
-$(ip -o addr show dev eth0 scope global | sed 's/.*inet6* \([^ ]*\).*/Address=\1/')
-$( (ip -4 route; ip -6 route) | sed -n 's/^default via \([^ ]*\).*/Gateway=\1/p')
-EOF
-printf '[Match]\nName=mgmt0\n[Link]\nUnmanaged=yes\n' >../network/20-mgmt0.network
-cat >bare.service <<'EOF'
-[Unit]
-DefaultDependencies=no
-Before=systemd-networkd.service
-[Service]
-Type=oneshot
-ExecStart=ip link set eth0 down
-ExecStart=ip addr flush dev eth0
-ExecStart=sh -c 'ip addr show dev eth0 >/run/bare'
-[Install]
-WantedBy=sysinit.target
-EOF
-systemctl daemon-reload
-systemctl -q enable bare systemd-networkd systemd-networkd-wait-online
-"""
+
+def host(*names: str) -> str:
+    """What a host has beside podnet, from hosts/NAME.sh, one text for the node's shell."""
+    folder = Path(__file__).parent / "hosts"
+    return "".join((folder / f"{name}.sh").read_text(encoding="utf-8") for name in names)
+
+
+NETWORKD = host("bare", "networkd")
 
 # networkd is told of the interface seconds after everything else is up, and nothing waits for it:
 # as with a slow DHCP server, or a switch that lets nothing pass at first.

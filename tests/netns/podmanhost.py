@@ -37,10 +37,13 @@ graphroot = "/var/lib/containers/storage"
 END
 podman load -q
 """
-CNI = """network_backend = "cni"
+BACKENDS = {
+    "netavark": 'network_backend = "netavark"',
+    "cni": """network_backend = "cni"
 cni_plugin_dirs = ["/usr/lib/cni"]
 network_config_dir = "/etc/cni/net.d"
-"""
+""",
+}
 # What the podman of Debian 13 says: version 5 is built without this back end.
 WITHOUT_CNI = b"cni support is not enabled"
 
@@ -54,11 +57,12 @@ def has_cni() -> bool:
 
 
 class Podman:
-    """podman of one node; ``cni`` makes the rendered conflist's network one of its own."""
+    """podman of one node. ``backend``: with cni the rendered conflist's network is one of its own;
+    or netavark, which makes networks that are no business of podnet's."""
 
-    def __init__(self, fleet: Fleet, node: str, cni: bool) -> None:
+    def __init__(self, fleet: Fleet, node: str, backend: str) -> None:
         self.fleet, self.node = fleet, node
-        argv = ["ssh", "-F", str(fleet.ssh_config), node, PREPARE % (CNI if cni else "")]
+        argv = ["ssh", "-F", str(fleet.ssh_config), node, PREPARE % BACKENDS[backend]]
         subprocess.run(argv, input=image(), check=True, capture_output=True)
 
     def __call__(self, *arguments: str) -> str:

@@ -4,8 +4,8 @@ restarted under a ping: with podnet's drop-ins nothing is lost, and at reset the
 had.
 
 node-1: systemd-networkd with a file for everything, nftables.service
-node-2: firewalld
-node-3: NetworkManager, Docker, ufw
+node-2: firewalld, ifupdown for the underlay
+node-3: NetworkManager, Docker, ufw, containers of podman with netavark
 
 While firewalld reloads it drops what conntrack does not know, and encapsulated packets are that
 (docs/coexistence.md). Its node is therefore asked over routes, and from node-3 only at rest.
@@ -16,46 +16,32 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from bootnode import NETWORKD, Boots
+from bootnode import Boots, host
+from cri import IMAGE
 from edits import assert_same, state
 from faults import Ping
 from fleet import Fleet, Spec
+from podmanhost import Podman
 from tested import keep
 
 NODES = ("node-1", "node-2", "node-3")
-# A .network file for everything, and a rule set that is loaded at boot, as many hosts have.
-NETWORKD_AND_NFTABLES = (
-    NETWORKD
-    + r"""
-printf '[Match]\nName=*\n[Network]\nLinkLocalAddressing=no\nIPv6AcceptRA=no\n' \
-  >/etc/systemd/network/90-everything.network
-cat >/etc/nftables.conf <<'END'
-#!/usr/sbin/nft -f
-flush ruleset
-table inet theirs {
-  chain input { type filter hook input priority 0; policy accept; }
-}
-END
-systemctl -q enable nftables
-"""
-)
-NETWORK_MANAGER_DOCKER_UFW = r"""set -e
-mkdir -p /etc/docker /etc/NetworkManager/conf.d
+DOCKER_AND_UFW = r"""
+mkdir -p /etc/docker
 echo '{ "storage-driver": "vfs" }' >/etc/docker/daemon.json
-printf '[keyfile]\nunmanaged-devices=interface-name:mgmt0\n' >/etc/NetworkManager/conf.d/mgmt.conf
-printf '[device]\nmatch-device=interface-name:cbr*,interface-name:veth*\nmanaged=1\n' \
-  >/etc/NetworkManager/conf.d/90-all.conf
 ufw allow in on mgmt0 >/dev/null
 sed -i 's/^ENABLED=.*/ENABLED=yes/' /etc/ufw/ufw.conf
-systemctl -q enable NetworkManager docker ufw
+systemctl -q enable docker ufw
 """
-FIREWALLD = r"""set -e
+FIREWALLD = """
 firewall-offline-cmd -q --zone=trusted --add-interface=mgmt0
 systemctl -q enable firewalld
 """
-HOSTS = dict(
-    zip(NODES, (NETWORKD_AND_NFTABLES, FIREWALLD, NETWORK_MANAGER_DOCKER_UFW), strict=True)
-)
+HOSTS = {
+    "node-1": host("bare", "networkd", "everything"),
+    "node-2": host("bare", "ifupdown") + FIREWALLD,
+    "node-3": host("networkmanager") + DOCKER_AND_UFW,
+}
+NETAVARK = "nft list ruleset | grep -qi netavark && podman exec theirs echo"
 DOCKER = "systemctl is-active -q docker && iptables -S DOCKER-USER"
 # What each restart is, and what says that it is through.
 RESTARTS = {
@@ -71,6 +57,10 @@ RESTARTS = {
         "systemctl restart docker": DOCKER,
         "ufw reload": "iptables -S ufw-user-forward",
         "systemctl restart ufw": "iptables -S ufw-user-forward",
+        f"podman run -d --name theirs {IMAGE}": NETAVARK,
+        "podman network reload theirs": NETAVARK,
+        "podman restart --time 0 theirs": NETAVARK,
+        "podman rm --force --time 0 theirs": "! podman container exists theirs",
     },
     "node-2": {
         "firewall-cmd --reload": "firewall-cmd --state",
@@ -78,15 +68,15 @@ RESTARTS = {
         "systemctl restart firewalld": "firewall-cmd --state",
     },
 }
-EXPECTED = {"node-1": 3, "node-2": 4, "node-3": 3}  # drop-ins of podnet's
+EXPECTED = {"node-1": 3, "node-2": 5, "node-3": 3}  # drop-ins of podnet's
 OURS = (
     "ls -d /etc/systemd/network/05-podnet.network /etc/systemd/networkd.conf.d/50-podnet.conf"
     " /etc/systemd/system/*.d/50-podnet.conf /etc/NetworkManager/conf.d/50-podnet.conf"
     " /etc/podnet/accept.* /etc/firewalld/*/podnet* 2>/dev/null; true"
 )
 FILES = (
-    "find /etc/systemd /etc/nftables.conf /etc/NetworkManager /etc/firewalld /etc/ufw /etc/docker"
-    " -type f -exec sha256sum {} + 2>/dev/null | sort"
+    "find /etc/systemd /etc/network /etc/nftables.conf /etc/NetworkManager /etc/firewalld /etc/ufw"
+    " /etc/docker -type f -exec sha256sum {} + 2>/dev/null | sort"
 )
 MANAGED = "networkctl --no-legend list | awk '$5 != \"unmanaged\" { print $2 }'"
 
@@ -108,6 +98,8 @@ def booted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Boots]:
         for command in (DOCKER, "iptables -S ufw-user-forward"):
             boots.wait("node-3", command, command)
         boots.wait("node-2", "firewall-cmd --state", "firewalld runs")
+        # netavark leaves chains behind when its last container goes; so they are there at first.
+        Podman(fleet, "node-3", "netavark")("run", "--rm", IMAGE, "echo")
         yield boots
 
 
@@ -152,6 +144,9 @@ def test_without_drop_ins_daemons_take_what_is_podnets(
     fleet.ssh("node-1", "systemctl restart nftables")
     assert "podnet" not in fleet.ssh("node-1", "nft list tables"), "the heal timer was quick"
     fleet.ssh("node-1", "podnet-node heal")
+    fleet.ssh("node-2", "systemctl restart networking")
+    assert "10.64.1.0/24" not in fleet.ssh("node-2", "ip route"), "the underlay never was down"
+    fleet.ssh("node-2", "podnet-node heal")
     found = fleet.play("verify")
     assert found.returncode, "firewalls that let every pod through prove nothing"
     for name, chain in (("node-3", "FORWARD"), ("node-2", "firewalld")):
@@ -191,6 +186,18 @@ def test_nothing_is_lost_while_they_restart(booted: Boots) -> None:
     fleet.play("verify", check=True)
     for name, manager in (("node-1", "systemd-networkd"), ("node-3", "NetworkManager")):
         keep(fleet, name, "tests/netns/test_coexist.py", manager=manager)
+
+
+def test_when_ifupdown_has_restarted_the_underlay_all_is_back(booted: Boots) -> None:
+    fleet = booted.fleet
+    there = uncounted(fleet)
+    fleet.ssh("node-2", "systemctl restart networking")
+    log = fleet.ssh("node-2", "journalctl -b --no-pager -u networking")
+    assert "put back: ip route replace 10.64.1.0/24" in log, log
+    booted.wait("node-2", "! ip -6 address show tentative | grep -q .", "addresses settle")
+    assert_same(uncounted(fleet), there)
+    fleet.play("verify", check=True)
+    keep(fleet, "node-2", "tests/netns/test_coexist.py", manager="ifupdown")
 
 
 def test_what_somebody_takes_out_of_a_firewall_comes_back(booted: Boots) -> None:

@@ -31,7 +31,7 @@ def hosts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Podman]]:
     fleet.write()
     with fleet:
         fleet.play("converge", check=True)
-        yield [Podman(fleet, node, has_cni()) for node in NODES]
+        yield [Podman(fleet, node, "cni" if has_cni() else "netavark") for node in NODES]
 
 
 @pytest.fixture(scope="module", params=KINDS)

@@ -46,7 +46,8 @@ if [ -d /run/systemd/system ]; then
   h=podnet-heal.timer
   [ -e /etc/systemd/system/$h ] && systemctl is-active --quiet $h && echo "timers=$h"
 fi
-c=; for d in systemd-networkd NetworkManager nftables netfilter-persistent docker firewalld; do
+c=; for d in systemd-networkd NetworkManager networking nftables netfilter-persistent docker \
+  firewalld; do
   for f in /etc/systemd/system/*.wants/$d.service; do [ ! -L "$f" ] || c="$c $d"; done
 done
 [ ! -e /run/systemd/netif/state ] || c="$c systemd-networkd"
