@@ -51,8 +51,11 @@ class Containers(Nodes):
             self._create(node, have)
         pids = self.engine.start([self.container(node) for node in nodes])
         for node in nodes:
-            pid = str(pids[self.container(node)])
-            run(["ip", "netns", "attach", self.netns(node.name), pid])
+            pid = pids[self.container(node)]
+            if not pid:
+                said = self.console(node.name)
+                raise LabError(f"{node.name}: its container ended at once. It said:\n{said}")
+            run(["ip", "netns", "attach", self.netns(node.name), str(pid)])
 
     def container(self, node: LabNode) -> str:
         return self.engine.container(self.indexes[node.name])

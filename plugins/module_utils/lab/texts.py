@@ -149,7 +149,8 @@ until [ -e /podnet-lab/plugged ]; do sleep 0.05; done
 for name in hosts hostname resolv.conf; do umount "/etc/$name" 2>/dev/null || :; done
 if [ ! -e /etc/podnet-lab/whole ]; then
   while read -r name; do rm -rf -- "$name"; done </podnet-lab/hidden
-  tar -C /podnet-lab/upper -cf - . | tar -C / --no-overwrite-dir -xf -
+  tar -C /podnet-lab/upper --exclude=./dev --exclude=./proc --exclude=./run --exclude=./sys \
+    --exclude=./tmp -cf - . | tar -C / --no-overwrite-dir -xf -
   # Without PAM, sshd refuses an account whose password is locked by "!".
   sed -i 's/^root:!/root:*/' /etc/shadow
   : >/etc/podnet-lab/whole
