@@ -12,7 +12,7 @@ version_added: 0.1.0
 description:
   - One TCP stream and a series of single UDP packets to each target, one target after the other,
     within the given time and rate. The far side is a probe pod of
-    M(podnet.fabric.reachability#module), and counts what arrives.
+    M(podnet.fabric.reachability), and counts what arrives.
   - The action P(podnet.fabric.verify#module) chooses the targets.
 options:
   pod:
