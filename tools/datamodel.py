@@ -36,6 +36,9 @@ TYPES = {
     "name": "name",
     "path": "path",
     "conflist_name": "file name",
+    "secret": "text",
+    "boolean": "true, false",
+    "bgp_peers": "list of mappings",
 }
 
 

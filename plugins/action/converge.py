@@ -12,6 +12,7 @@ from ..plugin_utils import node as node_room
 from ..plugin_utils.changes import PHASES
 from ..plugin_utils.fleet.gate import Ask, decide
 from ..plugin_utils.fleet.preview import table
+from ..plugin_utils.frr import with_password
 from ..plugin_utils.intent.model import Fabric
 from ..plugin_utils.intent.problems import ProblemsError
 from ..plugin_utils.kernel.state import State, UnreadableError
@@ -40,6 +41,7 @@ SPEC = {
     "cut_pods": {"type": "bool", "default": False},
     "generations_kept": {"type": "int", "default": 10},
     "heal_seconds": {"type": "int", "default": 0},
+    "bgp_password": {"type": "str", "default": "", "no_log": True},
     "ask": {
         "type": "dict",
         "default": {},
@@ -81,7 +83,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types
             if stage == "failed":
                 return {**result, **self._failed(variables)}
             if stage in PHASES:
-                return {**result, **self._apply(stage)}
+                return {**result, **self._apply(stage, args["bgp_password"])}
             return {**result, **self._end(stage)}
         except WorkspaceError as error:
             return {**result, "failed": True, "msg": str(error)}
@@ -138,7 +140,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types
         except UnreadableError as error:
             raise UnreadableError(f"{error}. {errors.strip()}") from error
 
-    def _apply(self, phase: str) -> dict[str, Any]:
+    def _apply(self, phase: str, password: str) -> dict[str, Any]:
         run = self._workspace.run(self._name)
         if phase not in run["phases"]:
             return {"changed": False}
@@ -150,6 +152,10 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types
         first, last = run["phases"][0] == phase, run["phases"][-1] == phase
         staged = head_script(run["window"], run["number"]) + run["staged"] if first else ""
         text = staged + phase_script(run["ident"], phase, commit=last and not run["window"])
+        try:
+            text = with_password(self._workspace.fabric(), text, password)
+        except ValueError as error:
+            return {"failed": True, "msg": str(error)}
         rc, output, errors = self._shell(text)
         came = outcome(output)
         if rc == 0 and came.state in ("applied", "committed"):

@@ -75,6 +75,7 @@ class ChangeSet:
     ``stale_generation``: the definitions kept on the node are not the rendered ones, so that
     a new generation must be written even where the kernel is as it should be.
     ``stale_program``: the same for `podnet-node`.
+    ``astray``: what is not as planned and no change of podnet's mends, such as a learned route.
     """
 
     add: tuple[Change, ...] = ()
@@ -83,6 +84,7 @@ class ChangeSet:
     stale_generation: bool = False
     stale_program: bool = False
     warnings: tuple[str, ...] = ()
+    astray: tuple[str, ...] = ()
 
     def phase(self, name: str) -> tuple[Change, ...]:
         return {"add": self.add, "switch": self.switch, "remove": self.remove}[name]

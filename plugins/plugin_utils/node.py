@@ -11,14 +11,14 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from . import coexist, networkd
+from . import coexist, frr, networkd
 from .changes import PROGRAM, ChangeSet, Wanted, diff, needed_on_foreign_interfaces
 from .conflist import plugins_of
 from .intent.model import Fabric
 from .kernel.objects import Route
 from .kernel.read import read_script
 from .kernel.state import State, parse
-from .plan import NodePlan
+from .plan import NodePlan, plan_nothing
 from .strangers import senders, transition
 from .transaction import Staged, stage_script
 from .units import FOLDER, HEAL_LINK, HEAL_PATHS, HEAL_TIMER, with_systemctl
@@ -41,6 +41,7 @@ class NodeFiles:
         definitions: rendered file name → content; they become a generation.
         program, unit, protocols: the collection's own files.
         heal: units of the healing timer, name → content; empty when it is off.
+        frr: files that start FRR, name → content.
     """
 
     definitions: Mapping[str, str]
@@ -48,6 +49,12 @@ class NodeFiles:
     unit: str
     protocols: str
     heal: Mapping[str, str] = field(default_factory=dict)
+    frr: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def conf(self) -> str:
+        """Of FRR; empty where there shall be none."""
+        return self.definitions.get(frr.CONF, "")
 
 
 def script_to_read(fabric: Fabric, plan: NodePlan) -> str:
@@ -57,7 +64,7 @@ def script_to_read(fabric: Fabric, plan: NodePlan) -> str:
         underlay=plan.node.underlay_addresses,
         sysctls=[item.path for item in plan.sysctls],
         files=[PROGRAM, *owned_files(fabric)],
-        symlinks=[UNIT_LINK, HEAL_LINK],
+        symlinks=[UNIT_LINK, HEAL_LINK, frr.UNIT_LINK],
         plugins=plugins_of(fabric),
         bin_dir=fabric.cni.bin_dir,
         cni_version=fabric.cni.version,
@@ -66,8 +73,8 @@ def script_to_read(fabric: Fabric, plan: NodePlan) -> str:
 
 def read(fabric: Fabric, plan: NodePlan, output: str) -> State:
     """The state that the script printed."""
-    wanted = frozenset(item.dst for item in plan.objects if isinstance(item, Route))
-    return parse(output, wanted)
+    wanted = {item.dst for item in plan.objects if isinstance(item, Route)}
+    return parse(output, frozenset(wanted | {route.dst for route in plan.learned}))
 
 
 def conflist_path(fabric: Fabric) -> str:
@@ -77,7 +84,7 @@ def conflist_path(fabric: Fabric) -> str:
 def owned_files(fabric: Fabric) -> list[str]:
     """Absolute paths that podnet may have on a node, without its program and its folder's."""
     own = [UNIT, PROTOCOLS, UNDERLAY_SYSCTL, conflist_path(fabric), *HEAL_PATHS]
-    return [*own, *coexist.PATHS, *networkd.PATHS]
+    return [*own, *coexist.PATHS, *networkd.PATHS, *frr.FILES.values()]
 
 
 def changes_for(
@@ -104,9 +111,13 @@ def changes_for(
         nft_more=table.more,
         nft_wide_sha256=sha256(wide) if wide else "",
     )
+    speaker = frr.Speaker(files.conf, plan)
     changes = _told(diff(wanted, have), bool(files.heal), have)
+    changes = frr.with_frr(changes, speaker, have)
+    changes = replace(changes, astray=tuple(frr.warnings(speaker, have)))
     staged = {f"generation/{name}": text for name, text in files.definitions.items()}
     staged.update({name: text for name, text, _mode in own.values()})
+    staged |= frr.staged(speaker, have)
     if wide:
         staged["files/wide.nft"] = wide
     staged["cni"] = fabric.cni.version + "\n"
@@ -135,6 +146,7 @@ def nothing_for(
         owned=frozenset(owned_files(fabric)),
     )
     changes = _told(diff(wanted, have), False, have)
+    changes = frr.with_frr(changes, frr.Speaker("", plan_nothing("")), have)
     # Nothing runs without the program, and where nothing is to be run nobody needs it.
     needed = changes.stale_program and bool(changes.remove)
     changes = replace(changes, stale_program=needed, stale_generation=False)
@@ -158,6 +170,11 @@ def _own_files(
         own[UNIT] = ("files/podnet.service", files.unit, "0644")
         for name, text in files.heal.items():
             own[f"{FOLDER}/{name}"] = (f"files/{name}", text, "0644")
+    if files.conf:
+        for name, text in files.frr.items():
+            if have.has_systemd or frr.FILES[name] != frr.UNIT:
+                mode = frr.MODES.get(name, "0644")
+                own[frr.FILES[name]] = (f"files/frr-{name}", text, mode)
     own |= coexist.drop_ins(fabric, plan, have)
     for path in networkd.PATHS:
         if (name := path.rpartition("/")[2]) in files.definitions:
@@ -179,4 +196,9 @@ def _told(changes: ChangeSet, heal: bool, have: State) -> ChangeSet:
 def _symlinks(files: NodeFiles, have: State) -> dict[str, str]:
     if not have.has_systemd:
         return {}
-    return {UNIT_LINK: UNIT} | ({HEAL_LINK: f"{FOLDER}/{HEAL_TIMER}"} if files.heal else {})
+    links = {UNIT_LINK: UNIT}
+    if files.heal:
+        links[HEAL_LINK] = f"{FOLDER}/{HEAL_TIMER}"
+    if files.conf:
+        links[frr.UNIT_LINK] = frr.UNIT
+    return links

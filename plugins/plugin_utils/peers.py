@@ -193,8 +193,10 @@ class Peers:
         for cidr, name in zip(cidrs, names, strict=True):
             family, backend = family_of(cidr), BACKENDS[name]
             target = Target(family, cidr, SOURCE[family])
-            objects.update(dict.fromkeys(backend.entries(self.fabric, node, peer, target)))
-            if not backend.overhead(self.fabric):
+            made = backend.entries(self.fabric, node, peer, target)
+            objects.update(dict.fromkeys(made))
+            # A peer whose routes are learned is named nowhere, so that a new one changes nothing.
+            if made and not backend.overhead(self.fabric):
                 direct[peer.underlay[family]] = None
         return Way(
             peer=peer,

@@ -7,7 +7,7 @@ import hashlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
-from .backends import BACKENDS, MODES, serving
+from .backends import BACKENDS, MODES, Target, learns, serving
 from .intent.model import Fabric, Family, Node, family_of, gateway_of, link_local_of
 from .intent.parse import HostVars, parse_fabric
 from .intent.problems import Problem, ProblemsError
@@ -15,6 +15,7 @@ from .kernel.objects import (
     Address,
     FdbEntry,
     KernelObject,
+    Learned,
     Link,
     Neighbour,
     Route,
@@ -23,7 +24,6 @@ from .kernel.objects import (
 )
 from .peers import (
     NOTHING_RETIRING,
-    Kind,
     Peers,
     Retiring,
     Sources,
@@ -60,6 +60,7 @@ class NodePlan:
         sources: the node's own address for each family of pods, the source of its routes.
         retiring: ranges of this node that pods still hold and the inventory does not name.
         retiring_anywhere: the same for the whole fleet.
+        learned: routes that the node must have learned; podnet does not make them.
     """
 
     node: Node
@@ -71,6 +72,7 @@ class NodePlan:
     sources: Sources = field(default_factory=dict, hash=False)
     retiring: tuple[str, ...] = ()
     retiring_anywhere: tuple[str, ...] = ()
+    learned: tuple[Learned, ...] = ()
 
     @property
     def entries(self) -> tuple[tuple[Node, tuple[str, ...], tuple[KernelObject, ...]], ...]:
@@ -151,15 +153,24 @@ def _unreachable(fabric: Fabric) -> Iterator[Problem]:
                 "every pair of nodes served for every family",
                 text,
                 "correct podnet_segment, podnet_vxlan_family or the underlay addresses"
-                + (", or set podnet_mode to auto" if fabric.mode == "routed" else ""),
+                + _or_else(fabric),
             )
+
+
+def _or_else(fabric: Fabric) -> str:
+    if fabric.mode == "routed":
+        return ", or set podnet_mode to auto"
+    if learns(fabric):
+        return ", name each segment's routers in podnet_bgp_peers, or set podnet_mode to auto"
+    return ""
 
 
 def _representative_pairs(fabric: Fabric) -> Iterator[tuple[Node, Node]]:
     """One pair per pair of kinds of node, so that each reason is told once."""
-    kinds: dict[Kind, list[Node]] = {}
+    kinds: dict[tuple[object, ...], list[Node]] = {}
     for node in fabric.nodes:
-        kinds.setdefault(kind_of(node), []).append(node)
+        routers = frozenset(family_of(router.address) for router in node.bgp_peers)
+        kinds.setdefault((*kind_of(node), node.bgp_asn, routers), []).append(node)
     groups = list(kinds.values())
     for index, group in enumerate(groups):
         if len(group) > 1:
@@ -261,7 +272,19 @@ def plan_node(
         sources={family_of(cidr): gateway_of(cidr) for cidr in own} | dict(node.gateways),
         retiring=own,
         retiring_anywhere=tuple(sorted({c for cidrs in retiring.values() for c in cidrs})),
+        learned=tuple(_learned(fabric, node, retiring)),
     )
+
+
+def _learned(fabric: Fabric, node: Node, retiring: Retiring) -> Iterator[Learned]:
+    """Routes to every peer's ranges that come from a routing daemon."""
+    for peer in fabric.nodes if learns(fabric) else ():
+        for cidr in (*peer.pod_cidrs, *retiring.get(peer.name, ())) if peer is not node else ():
+            family = family_of(cidr)
+            backend = serving(fabric, node, peer, family)
+            target = Target(family, cidr, None)
+            if backend and (route := backend.learned(fabric, node, peer, target)) is not None:
+                yield route
 
 
 def plan_fleet(

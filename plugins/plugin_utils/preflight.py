@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from .backends import learns
 from .conflist import plugins_of
 from .intent.model import Fabric
 from .intent.problems import Problem
@@ -26,6 +27,7 @@ def preflight(fabric: Fabric, plan: NodePlan, have: State) -> list[Problem]:
         *_underlay(plan, have),
         *_names(plan, have),
         *_routes(plan, have),
+        *_frr(fabric, plan, have),
         *_cni(fabric, plan, have),
         *_networkd(plan, have),
     ]
@@ -123,6 +125,28 @@ def _underlay(plan: NodePlan, have: State) -> Iterator[Problem]:
                 f"{interface.mtu}",
                 f"set podnet_underlay_mtu to {interface.mtu}, or raise the MTU of {interface.dev}",
             )
+
+
+def _frr(fabric: Fabric, plan: NodePlan, have: State) -> Iterator[Problem]:
+    if not learns(fabric):
+        return
+    if "installed" not in have.frr:
+        yield Problem(
+            f"{plan.node.name}: podnet_mode",
+            "FRR is missing on the node",
+            "/usr/lib/frr/bgpd and /usr/lib/frr/frr-reload.py",
+            "not both of them",
+            "run podnet.fabric.bootstrap, or install the packages frr and frr-pythontools",
+        )
+    if "zebra" in have.frr:
+        # Two of them would each take the other's routes for its own that it has forgotten.
+        yield Problem(
+            f"{plan.node.name}: podnet_mode",
+            "the host's own FRR runs",
+            "no zebra but podnet's, which is in the path space podnet",
+            "/run/frr/zebra.pid of a process that runs",
+            "systemctl disable --now frr where nothing needs it; or choose another podnet_mode",
+        )
 
 
 def _names(plan: NodePlan, have: State) -> Iterator[Problem]:

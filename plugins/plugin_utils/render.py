@@ -8,6 +8,8 @@ from collections.abc import Callable, Mapping
 
 import jinja2
 
+from .backends import learns
+from .bgp import template_values as bgp_values
 from .conflist import conflist_text
 from .intent.model import FAMILIES, Fabric, family_of
 from .intent.variables import variables_of
@@ -22,6 +24,7 @@ DEFINITIONS: Mapping[str, tuple[str, ...]] = {
     "bridge": ("bridge.batch", "sysctl.conf"),
     "host_routes": ("routes.batch",),
     "vxlan": ("vxlan.batch", "fdb.batch"),
+    "bgp": ("frr.conf",),
     "firewall": ("podnet.nft",),
     "cni": (),
 }
@@ -71,6 +74,8 @@ def rendered(
 def _printed(
     fabric: Fabric, plan: NodePlan, templates: Mapping[str, jinja2.Template], role: str
 ) -> dict[str, str]:
+    if role == "bgp" and not learns(fabric):
+        return {}
     common = {"fabric": fabric, "node": plan.node}
     return {
         name: templates[name].render(common | VALUES[name](fabric, plan))
@@ -100,6 +105,10 @@ def _vxlan(fabric: Fabric, plan: NodePlan) -> dict[str, object]:
 
 def _fdb(fabric: Fabric, plan: NodePlan) -> dict[str, object]:
     return {"fdb": "".join(way.fdb for way in plan.ways)}
+
+
+def _bgp(fabric: Fabric, plan: NodePlan) -> dict[str, object]:
+    return {"bgp": bgp_values(fabric, plan)}
 
 
 def _filter(fabric: Fabric, plan: NodePlan) -> dict[str, object]:
@@ -162,5 +171,6 @@ VALUES: Mapping[str, Callable[[Fabric, NodePlan], dict[str, object]]] = {
     "routes.batch": _routes,
     "vxlan.batch": _vxlan,
     "fdb.batch": _fdb,
+    "frr.conf": _bgp,
     "podnet.nft": _filter,
 }

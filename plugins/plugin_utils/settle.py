@@ -11,6 +11,7 @@ from typing import Any
 
 from . import node as node_room
 from .changes import PHASES, ChangeSet
+from .frr import FILES as FRR_FILES
 from .intent.model import Fabric
 from .kernel.state import State
 from .peers import NOTHING_RETIRING, Peers, Retiring
@@ -50,7 +51,8 @@ def settle(
         "shown": _shown(changes),
         "stale": changes.stale_generation,
         "definitions": digest(dict(files.definitions)),
-        "warnings": [f"{name}: {warning}" for warning in changes.warnings],
+        "warnings": [f"{name}: {text}" for text in (*changes.warnings, *changes.astray)],
+        "astray": [f"{name}: {text}" for text in changes.astray],
         "problems": [asdict(problem) for problem in preflight(fabric, plan, have)],
         "interesting": bool(changes.switch or changes.remove or have.reservations),
     }
@@ -74,6 +76,7 @@ def settle_nothing(
         "stale": False,
         "definitions": "",
         "warnings": [],
+        "astray": [],
         "problems": [asdict(problem) for problem in problems],
         "interesting": bool(changes.remove),
     }
@@ -88,6 +91,7 @@ def files_of(fabric: Fabric, plan: NodePlan, heal_seconds: int = 0) -> node_room
         unit=role_file("converge", "files", "podnet.service"),
         protocols=role_file("converge", "files", "rt_protos.conf"),
         heal=heal_units(units, heal_seconds),
+        frr={name: role_file("bgp", "files", name) for name in FRR_FILES},
     )
 
 

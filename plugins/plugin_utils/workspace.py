@@ -171,7 +171,7 @@ def role_file(role: str, kind: str, name: str) -> str:
 def node_program() -> str:
     """`podnet-node` as it lies on a node: one file, replaced as a whole, whatever it is made of."""
     text = role_file("converge", "files", "podnet-node")
-    for name in ("podnet-accept.sh", "podnet-mend.sh", "podnet-nft.sh"):
+    for name in ("podnet-accept.sh", "podnet-bgp.sh", "podnet-mend.sh", "podnet-nft.sh"):
         part = f". ./{name}\n"
         if part not in text:
             raise AssertionError(f"podnet-node does not read {name}")

@@ -173,6 +173,10 @@ ONE_SEGMENT = (
     Change("mode vxlan → routed", values(mode="routed")),
     Change("mode routed → auto", values(mode="auto")),
     Change("mode auto → routed", values(mode="routed")),
+    Change("mode routed → bgp", values(mode="bgp")),
+    Change("mode bgp → vxlan", values(mode="vxlan")),
+    Change("mode vxlan → bgp", values(mode="bgp")),
+    Change("mode bgp → routed", values(mode="routed"), after=verified),
 )
 TABLE: dict[str, tuple[Reading, int]] = {}
 

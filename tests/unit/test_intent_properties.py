@@ -132,6 +132,8 @@ def test_no_variable_takes_hostile_text(key: Any, text: str) -> None:
         "podnet_underlay_addresses": ["192.0.2.1"],
     }
     for value in (text, [text], {text: text}):
+        if key.kind == "secret" and value is text:
+            continue  # may be any word, and is kept nowhere (test_bgp.py)
         with pytest.raises(ProblemsError):
             compile_fleet({"node-1": {**base, name: value}})
 

@@ -7,18 +7,24 @@ from collections.abc import Mapping
 from typing import cast
 
 from ..intent.model import Fabric, Family, Node
-from . import host_routes, vxlan
+from . import bgp, host_routes, vxlan
 from .base import Backend, Target
 
 BACKENDS: Mapping[str, Backend] = {
-    module.name: cast(Backend, module) for module in (host_routes, vxlan)
+    module.name: cast(Backend, module) for module in (host_routes, vxlan, bgp)
 }
 
 MODES: Mapping[str, tuple[Backend, ...]] = {
     "routed": (BACKENDS["host_routes"],),
     "vxlan": (BACKENDS["vxlan"],),
     "auto": (BACKENDS["host_routes"], BACKENDS["vxlan"]),
+    "bgp": (BACKENDS["bgp"],),
 }
+
+
+def learns(fabric: Fabric) -> bool:
+    """Whether nodes of this fleet run BGP."""
+    return BACKENDS["bgp"] in MODES[fabric.mode]
 
 
 def serving(fabric: Fabric, node: Node, peer: Node, family: Family) -> Backend | None:
@@ -29,4 +35,4 @@ def serving(fabric: Fabric, node: Node, peer: Node, family: Family) -> Backend |
     return None
 
 
-__all__ = ["BACKENDS", "MODES", "Backend", "Target", "serving"]
+__all__ = ["BACKENDS", "MODES", "Backend", "Target", "learns", "serving"]

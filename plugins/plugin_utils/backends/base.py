@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from ..intent.model import Fabric, Family, Node
-from ..kernel.objects import KernelObject, Link
+from ..kernel.objects import KernelObject, Learned, Link
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,3 +44,6 @@ class Backend(Protocol):
 
     def entries(self, fabric: Fabric, node: Node, peer: Node, target: Target) -> list[KernelObject]:
         """What ``node`` needs so that its packets reach ``target`` on ``peer``."""
+
+    def learned(self, fabric: Fabric, node: Node, peer: Node, target: Target) -> Learned | None:
+        """The route that a routing daemon of ``node`` must have learned for ``target``."""

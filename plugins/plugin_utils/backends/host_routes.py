@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from ..intent.model import Fabric, Family, Node
-from ..kernel.objects import KernelObject, Link, Route
+from ..kernel.objects import KernelObject, Learned, Link, Route
 from .base import Target
 
 name = "host_routes"
@@ -29,3 +29,7 @@ def device(fabric: Fabric, node: Node, mtu: int) -> Link | None:
 
 def entries(fabric: Fabric, node: Node, peer: Node, target: Target) -> list[KernelObject]:
     return [Route(dst=target.cidr, via=peer.underlay[target.family], src=target.src or "")]
+
+
+def learned(fabric: Fabric, node: Node, peer: Node, target: Target) -> Learned | None:
+    return None

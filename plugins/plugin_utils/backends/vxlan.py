@@ -8,7 +8,7 @@ per family one neighbour (inner next hop → VTEP MAC) and one route; nothing is
 from __future__ import annotations
 
 from ..intent.model import VXLAN_OVERHEAD, Fabric, Family, Node, gateway_of, link_local_of
-from ..kernel.objects import FdbEntry, KernelObject, Link, Neighbour, Route, Vxlan
+from ..kernel.objects import FdbEntry, KernelObject, Learned, Link, Neighbour, Route, Vxlan
 from .base import Target
 
 name = "vxlan"
@@ -53,6 +53,10 @@ def entries(fabric: Fabric, node: Node, peer: Node, target: Target) -> list[Kern
             onlink=target.family == "ipv4",
         ),
     ]
+
+
+def learned(fabric: Fabric, node: Node, peer: Node, target: Target) -> Learned | None:
+    return None
 
 
 def _next_hop(peer: Node, target: Target) -> str:

@@ -38,6 +38,7 @@ def differences(runs: Mapping[str, Any], limit: int = 12) -> list[str]:
             for phase in run["phases"]
             for line in run["shown"][phase]
         ]
+        lines += run.get("astray", [])
         more = len(lines) - limit
         found += lines[:limit]
         found += [f"{name}: and {more} more (.podnet/status.json has all)"] if more > 0 else []

@@ -11,6 +11,7 @@ import ipaddress
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
+from ..backends import learns
 from ..intent.model import Fabric, link_local_of
 from ..intent.problems import Problem, shown
 from ..kernel.objects import FdbEntry, KernelObject, Route
@@ -143,7 +144,9 @@ def cut_off(fabric: Fabric, states: States, lost: frozenset[str]) -> Iterator[Pr
     for name, state in sorted(states.items()) if away else ():
         entries = plan_node(fabric, name, peers=peers).entries if name in fabric.by_name else ()
         for peer, _backends, objects in entries:
-            if peer.name in away and _way_changes(objects, state):
+            # Without BGP of its own a node is unknown to those who still learn.
+            leaves = bool(state.frr_conf) and not learns(fabric)
+            if peer.name in away and (leaves or _way_changes(objects, state)):
                 del away[peer.name]
                 yield Problem(
                     f"nodes.{peer.name}",

@@ -14,6 +14,8 @@ from collections.abc import Mapping
 from functools import cached_property
 from typing import Any, Literal
 
+from .schema import DEFAULT_ASN
+
 Family = Literal["ipv4", "ipv6"]
 FAMILIES: tuple[Family, ...] = ("ipv4", "ipv6")
 
@@ -51,6 +53,14 @@ def link_local_of(mac: str) -> str:
 
 
 @dataclasses.dataclass(frozen=True)
+class BgpPeer:
+    """A router that a node has a BGP session with."""
+
+    address: str
+    asn: int
+
+
+@dataclasses.dataclass(frozen=True)
 class Node:
     """One node of the fleet.
 
@@ -61,6 +71,8 @@ class Node:
         underlay_addresses: at most one address per family, canonical.
         underlay_mtu: bytes, of the interface that holds the underlay address.
         persistence: what makes the devices at boot, ``unit`` or ``networkd``.
+        bgp_reflector: whether it reflects routes among the nodes of its segment and AS.
+        bgp_peers: routers outside the fleet that it has sessions with.
     """
 
     name: str
@@ -69,6 +81,9 @@ class Node:
     underlay_addresses: tuple[str, ...]
     underlay_mtu: int
     persistence: str = "unit"
+    bgp_asn: int = DEFAULT_ASN
+    bgp_reflector: bool = False
+    bgp_peers: tuple[BgpPeer, ...] = ()
 
     @cached_property
     def cidr_by_family(self) -> Mapping[Family, str]:
@@ -131,6 +146,8 @@ class Fabric:
     pods_to_node: str = "allow"
     pods_to_node_ports: tuple[str, ...] = ()
     coexist: str = "auto"
+    bgp_listen_ranges: tuple[str, ...] = ()
+    bgp_password: str | None = None
 
     @cached_property
     def by_name(self) -> Mapping[str, Node]:
@@ -185,6 +202,9 @@ class Fabric:
                 underlay_addresses=tuple(node["underlay_addresses"]),
                 underlay_mtu=node["underlay_mtu"],
                 persistence=node.get("persistence", "unit"),
+                bgp_asn=node["bgp_asn"],
+                bgp_reflector=node["bgp_reflector"],
+                bgp_peers=tuple(BgpPeer(**peer) for peer in node["bgp_peers"]),
             )
             for node in data["nodes"]
         )

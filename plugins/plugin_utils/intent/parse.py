@@ -10,7 +10,8 @@ from typing import Any
 from . import checks
 from .model import Cni, Fabric, Node, family_of
 from .problems import PREFIX, Problem, nearest, shown
-from .readers import NAME, READERS, wrong_type
+from .readers import NAME, wrong_type
+from .readers_bgp import READERS
 from .schema import FLEET_KEYS, NODE_KEYS, REQUIRED, RUNTIME_FOLDERS, TOOL_KEYS, Key
 
 FLEET_NAMES = frozenset(key.name for key in FLEET_KEYS)
@@ -131,7 +132,7 @@ def _read_fleet(hosts: HostVars, places: Places, problems: list[Problem]) -> dic
             fleet[key.name] = () if key.default is REQUIRED else key.default
             continue
         value = hosts[holders[0]][key.name]
-        _refuse_different(key.name, holders[0], value, hosts, problems)
+        _refuse_different(key, holders[0], value, hosts, problems)
         before = len(problems)
         fleet[key.name] = _read(key, value, key.name, problems)
         if len(problems) > before:
@@ -143,19 +144,24 @@ def _read_fleet(hosts: HostVars, places: Places, problems: list[Problem]) -> dic
 
 
 def _refuse_different(
-    name: str, first: str, value: Any, hosts: HostVars, problems: list[Problem]
+    key: Key, first: str, value: Any, hosts: HostVars, problems: list[Problem]
 ) -> None:
+    name = key.name
+
+    def seen(of: Any) -> str:
+        return "a password" if key.kind == "secret" else shown(of)
+
     for host, variables in hosts.items():
         # A group's variable is one object in all hosts, and may be as large as the fleet.
         if variables.get(name) is value and name in variables:
             continue
         if name not in variables or variables[name] != value:
-            found = shown(variables[name]) if name in variables else "nothing"
+            found = seen(variables[name]) if name in variables else "nothing"
             problems.append(
                 Problem(
                     f"nodes.{host}.{name}",
                     "differs between nodes",
-                    f"{shown(value)}, as {first} has it",
+                    f"{seen(value)}, as {first} has it",
                     found,
                     "set it once for the whole fleet, in group_vars",
                 )
@@ -275,6 +281,9 @@ def _read_node(
         underlay_addresses=values["underlay_addresses"] or (),
         underlay_mtu=values["underlay_mtu"],
         persistence=values["persistence"],
+        bgp_asn=values["bgp_asn"],
+        bgp_reflector=values["bgp_reflector"],
+        bgp_peers=values["bgp_peers"],
     )
 
 
@@ -315,4 +324,6 @@ def _fabric(fleet: Mapping[str, Any], nodes: tuple[Node, ...]) -> Fabric:
         pods_to_node=fleet["podnet_pods_to_node"],
         pods_to_node_ports=fleet["podnet_pods_to_node_ports"],
         coexist=fleet["podnet_coexist"],
+        bgp_listen_ranges=fleet["podnet_bgp_listen_ranges"],
+        bgp_password=fleet["podnet_bgp_password"],
     )

@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from .tool_keys import TOOL_KEYS as TOOL_KEYS
+
 REQUIRED = object()
 
 
@@ -34,6 +36,9 @@ class Key:
     choices: tuple[str, ...] = ()
     about: str = ""
 
+
+# The first of the private range (RFC 6996).
+DEFAULT_ASN = 64512
 
 CNI_CHAIN: tuple[Mapping[str, Any], ...] = (
     {"type": "portmap", "capabilities": {"portMappings": True}},
@@ -72,11 +77,29 @@ FLEET_KEYS: tuple[Key, ...] = (
         "podnet_mode",
         "choice",
         "auto",
-        choices=("auto", "routed", "vxlan"),
+        choices=("auto", "routed", "vxlan", "bgp"),
         about=(
             "How packets get to other nodes: `routed` (host routes, one segment), `vxlan` "
             "(overlay for every pair), `auto` (host routes inside a segment, VXLAN between "
-            "segments)."
+            "segments), `bgp` (routes that FRR on the nodes announces and learns, docs/bgp.md)."
+        ),
+    ),
+    Key(
+        "podnet_bgp_listen_ranges",
+        "cidrs",
+        (),
+        about=(
+            "Networks of the underlay from which route reflectors accept their segment's nodes "
+            "without naming them, so that a new node changes no reflector."
+        ),
+    ),
+    Key(
+        "podnet_bgp_password",
+        "secret",
+        None,
+        about=(
+            "Password of all BGP sessions (TCP MD5, RFC 2385), from a vault. Only a fingerprint "
+            "of it is ever written or shown."
         ),
     ),
     Key("podnet_vni", "integer", 64, 1, 16777215, about="VXLAN network identifier."),
@@ -315,62 +338,30 @@ NODE_KEYS: tuple[Key, ...] = (
             " systemd-networkd runs, `networkd` by native files (docs/networkd.md)."
         ),
     ),
-)
-
-# Variables of the collection that say how to run, not what the network is. They are known here
-# only so that a misspelt name can be told from a foreign one.
-TOOL_KEYS: tuple[str, ...] = (
-    "podnet_group",
-    "podnet_allocate_file",
-    "podnet_allocate_release",
-    "podnet_allocate_reserved",
-    "podnet_bootstrap_files",
-    "podnet_bootstrap_python",
-    "podnet_bootstrap_repository",
-    "podnet_output_dir",
-    "podnet_cni_install",
-    "podnet_cni_package",
-    "podnet_cni_tarball",
-    "podnet_cni_tarball_sha256",
-    "podnet_canary",
-    "podnet_confirm_seconds",
-    "podnet_confirm_verify",
-    "podnet_consent_words",
-    "podnet_fail_on_changes",
-    "podnet_generations_kept",
-    "podnet_heal_seconds",
-    "podnet_host_key_fingerprints",
-    "podnet_known_hosts",
-    "podnet_lab_dir",
-    "podnet_lab_engine",
-    "podnet_lab_image",
-    "podnet_lab_init",
-    "podnet_lab_name",
-    "podnet_lab_restart",
-    "podnet_lab_rootfs",
-    "podnet_lab_state",
-    "podnet_lost_nodes",
-    "podnet_phases",
-    "podnet_plan_digest",
-    "podnet_plan_without",
-    "podnet_released_cidrs",
-    "podnet_remove_nodes",
-    "podnet_reset_pods",
-    "podnet_rollback_nodes",
-    "podnet_rollback_to",
-    "podnet_serial",
-    "podnet_state",
-    "podnet_status_drift",
-    "podnet_yes",
-    "podnet_verify_attempts",
-    "podnet_verify_measure",
-    "podnet_verify_measure_mbit",
-    "podnet_verify_measure_seconds",
-    "podnet_verify_model",
-    "podnet_verify_only",
-    "podnet_verify_outside",
-    "podnet_verify_peers",
-    "podnet_verify_port",
-    "podnet_verify_timeout_ms",
-    "podnet_report_title",
+    Key(
+        "bgp_asn",
+        "integer",
+        DEFAULT_ASN,
+        1,
+        4294967294,
+        about="AS number of the node. Nodes of one segment and one AS talk BGP to each other.",
+    ),
+    Key(
+        "bgp_reflector",
+        "boolean",
+        False,
+        about=(
+            "Whether the node reflects routes among the nodes of its segment and AS; two or more "
+            "are advised. Without any, all of these talk to all."
+        ),
+    ),
+    Key(
+        "bgp_peers",
+        "bgp_peers",
+        (),
+        about=(
+            "Routers that the node announces its pod CIDRs to and learns others' from, such as "
+            "[{address: 192.0.2.1, asn: 65001}]; best set per rack, in group_vars."
+        ),
+    ),
 )

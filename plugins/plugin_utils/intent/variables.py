@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from .model import Fabric, Node
+from .model import BgpPeer, Fabric, Node
 from .problems import PREFIX
 from .schema import FLEET_KEYS, NODE_KEYS
 
@@ -21,6 +21,15 @@ NOT_KEPT = (
     "podnet_nodes",
     "podnet_allocated",
 )
+# What one mode alone uses is kept where it says something.
+BGP_DEFAULTS = {
+    name: key.default
+    for name, key in (
+        *((key.name, key) for key in FLEET_KEYS),
+        *((PREFIX + key.name, key) for key in NODE_KEYS),
+    )
+    if name.startswith("podnet_bgp_")
+}
 NODE_VARIABLES = tuple(PREFIX + key.name for key in NODE_KEYS)
 
 
@@ -29,6 +38,7 @@ def variables_of(fabric: Fabric, node: Node) -> dict[str, Any]:
     Plain data; variables that are computed when left out are left out."""
     found = {key.name: _fleet_value(fabric, key.name) for key in FLEET_KEYS}
     found |= {PREFIX + key.name: getattr(node, key.name) for key in NODE_KEYS}
+    found |= {name: None for name, default in BGP_DEFAULTS.items() if found[name] == default}
     return {name: _plain(value) for name, value in found.items() if value is not None}
 
 
@@ -42,6 +52,8 @@ def _fleet_value(fabric: Fabric, name: str) -> Any:
 
 
 def _plain(value: Any) -> Any:
+    if isinstance(value, BgpPeer):
+        return {"address": value.address, "asn": value.asn}
     if isinstance(value, Mapping):
         return {str(key): _plain(item) for key, item in value.items()}
     return [_plain(item) for item in value] if isinstance(value, tuple | list) else value

@@ -15,7 +15,11 @@ from dataclasses import dataclass
 ROUTE_PROTOCOL = 112
 ROUTE_METRIC = 112
 ALTNAME_PREFIX = "podnet-"
-MARK = f"proto {ROUTE_PROTOCOL} metric {ROUTE_METRIC}"
+# zebra takes the high byte of a foreign route's metric for its administrative distance (FRR,
+# zebra/rt_netlink.c, netlink_route_change_read_unicast_internal), and 112 leaves that at 0, the
+# best one. A route with this metric has distance 240 and loses against what BGP learned (200), in
+# zebra as in the kernel: so a route of podnet's makes way for a learned one, or takes over from it.
+YIELDING_METRIC = 240 << 24 | ROUTE_METRIC
 
 Key = tuple[str, ...]
 
@@ -164,10 +168,13 @@ class Route:
     src: str
     dev: str | None = None
     onlink: bool = False
+    metric: int = ROUTE_METRIC
 
     @property
     def key(self) -> Key:
-        return ("route", self.dst)
+        if self.metric == ROUTE_METRIC:
+            return ("route", self.dst)
+        return ("route", self.dst, str(self.metric))
 
     def add(self) -> list[Command]:
         dev = f" dev {self.dev}" if self.dev else ""
@@ -175,10 +182,27 @@ class Route:
         # A route read from the kernel may lack what planned ones always have.
         via = f" via {self.via}" if self.via else ""
         src = f" src {self.src}" if self.src else ""
-        return [Command("ip", f"route replace {self.dst}{via}{dev}{onlink}{src} {MARK}")]
+        return [Command("ip", f"route replace {self.dst}{via}{dev}{onlink}{src} {self._mark}")]
 
     def delete(self) -> list[Command]:
-        return [Command("ip", f"route del {self.dst} {MARK}")]
+        return [Command("ip", f"route del {self.dst} {self._mark}")]
+
+    @property
+    def _mark(self) -> str:
+        return f"proto {ROUTE_PROTOCOL} metric {self.metric}"
+
+
+@dataclass(frozen=True, slots=True)
+class Learned:
+    """A route that a routing daemon makes. podnet expects it, and never makes or removes it.
+
+    ``via`` is empty where the daemon may choose the next hop; ``peer`` is the node that the range
+    is on.
+    """
+
+    dst: str
+    via: str
+    peer: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -62,6 +62,13 @@ c=; for f in /etc/podnet/accept.*; do
   [ "$q" = "$(cat /run/podnet/${f##*/} 2>/dev/null)" ] || c="$c $f"
 done
 echo "ineffective=$c"
+c=; [ ! -x /usr/lib/frr/bgpd ] || [ ! -x /usr/lib/frr/frr-reload.py ] || c=installed
+for f in zebra podnet/watchfrr; do
+  if { read -r p </run/frr/$f.pid && [ -d "/proc/$p" ]; } 2>/dev/null; then c="$c $f"; fi
+done
+echo "frr=$c"
+f=/etc/frr/podnet/frr.conf
+[ ! -e $f ] || echo "frr_conf=$(sed 's/^\( neighbor .* password \).*/\1@podnet_bgp_password@/' $f | sha256sum)"
 m=; for c in ip bridge nft sha256sum awk sed; do command -v "$c" >/dev/null || m="$m $c"; done
 echo "missing=$m"
 """

@@ -19,6 +19,7 @@ from .objects import (
     ALTNAME_PREFIX,
     ROUTE_METRIC,
     ROUTE_PROTOCOL,
+    YIELDING_METRIC,
     Address,
     FdbEntry,
     Link,
@@ -29,7 +30,7 @@ from .objects import (
 
 MARKER = "@@podnet "
 PROTOCOL_NAMES = (str(ROUTE_PROTOCOL), "podnet")
-NODE_SETS = ("timers", "daemons", "ineffective")
+NODE_SETS = ("timers", "daemons", "ineffective", "frr")
 PREFIX = re.compile(r"[0-9a-f:.]+/[0-9]{1,3}")
 
 
@@ -81,6 +82,10 @@ class State:
         timers: own timers that run.
         daemons: others that run or start at boot, and that podnet has drop-ins for.
         ineffective: drop-ins of podnet whose rules are not loaded as they were.
+        frr: ``installed``; ``zebra`` when the host's own FRR runs, ``podnet/watchfrr`` when
+            podnet's does.
+        frr_conf: SHA-256 of podnet's frr.conf with the placeholder in the password's place.
+        learned: destination → next hop of every route that BGP made.
         plugins: CNI plugin → CNI versions that it speaks; empty tuple when it is missing.
     """
 
@@ -115,6 +120,9 @@ class State:
     timers: frozenset[str] = frozenset()
     daemons: frozenset[str] = frozenset()
     ineffective: frozenset[str] = frozenset()
+    frr: frozenset[str] = frozenset()
+    frr_conf: str = ""
+    learned: Mapping[str, str] = field(default_factory=dict)
     missing_tools: tuple[str, ...] = ()
     plugins: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
@@ -155,14 +163,12 @@ def _sections(output: str) -> dict[str, str]:
 
 def _state(sections: Mapping[str, str], wanted: frozenset[str]) -> State:
     links, foreign_links = _links(sections)
-    routes, foreign_routes, ra_devices = _routes(sections, wanted)
+    node = dict(line.partition("=")[::2] for line in sections["node"].splitlines())
+    learned = _learned(sections) if "podnet/watchfrr" in node.get("frr", "") else {}
+    routes, foreign_routes, ra_devices = _routes(sections, wanted, learned)
     # Neighbours and FDB entries are podnet's on its VXLAN devices alone; on the bridge anybody
     # may have some.
     own = frozenset(link.name for link in links if link.vxlan)
-    recorded, listing = [*sections["nft"].split("\n"), "", ""][:2]
-    names = recorded.split()
-    intact = len(names) == 2 and listing.split()[:1] == names[1:]
-    node = dict(line.partition("=")[::2] for line in sections["node"].splitlines())
     current = node.get("current", "").rpartition("/")[2]
     return State(
         links=links,
@@ -183,7 +189,7 @@ def _state(sections: Mapping[str, str], wanted: frozenset[str]) -> State:
         underlay=tuple(_underlay(sections)),
         files={path: sha for sha, path in _words(sections["files"])},
         links_to=_pairs(sections["symlinks"], " ", ""),
-        nft_loaded=names[0] if intact else "",
+        nft_loaded=_loaded(sections["nft"]),
         nft_present=node.get("table") == "yes",
         senders=_senders(sections["senders"]),
         contested=_contested(sections["owners"], sections["ports"].split()),
@@ -200,6 +206,8 @@ def _state(sections: Mapping[str, str], wanted: frozenset[str]) -> State:
         has_systemd=node.get("systemd") == "yes",
         booted=node.get("booted") == "yes",
         **{name: frozenset(node.get(name, "").split()) for name in NODE_SETS},
+        frr_conf=node.get("frr_conf", "").partition(" ")[0],
+        learned=learned,
         missing_tools=tuple(node.get("missing", "").split()),
         plugins=_plugins(sections["plugins"]),
     )
@@ -256,8 +264,30 @@ def _addresses(text: str, own: frozenset[str]) -> Iterator[Address]:
                 yield Address(item["ifname"], f"{entry['local']}/{entry['prefixlen']}")
 
 
+def _loaded(text: str) -> str:
+    """Digest of the file that was loaded last, if the table still is as it was recorded then."""
+    recorded, listing = [*text.split("\n"), "", ""][:2]
+    names = recorded.split()
+    return names[0] if len(names) == 2 and listing.split()[:1] == names[1:] else ""
+
+
+def _learned(sections: Mapping[str, str]) -> dict[str, str]:
+    return {
+        item["dst"] if "/" in item["dst"] else item["dst"] + length: _next_hop(item)
+        for family, length in (("routes4", "/32"), ("routes6", "/128"))
+        for item in _json(sections[family])
+        if item.get("protocol") == "bgp"
+    }
+
+
+def _next_hop(item: Mapping[str, Any]) -> str:
+    # zebra has a group of one next hop where there were more.
+    (item, *_others) = item.get("nexthops") or [item]
+    return str(item.get("gateway") or item.get("via", {}).get("host", ""))
+
+
 def _routes(
-    sections: Mapping[str, str], wanted: frozenset[str]
+    sections: Mapping[str, str], wanted: frozenset[str], learned: Mapping[str, str]
 ) -> tuple[tuple[Route, ...], tuple[ForeignRoute, ...], tuple[str, ...]]:
     own, foreign, ra_devices = [], [], []
     for family, host_length in (("routes4", "/32"), ("routes6", "/128")):
@@ -269,9 +299,10 @@ def _routes(
                 continue
             dst = dst if "/" in dst else dst + host_length
             metric = int(item.get("metric", 0))
-            if item.get("protocol") in PROTOCOL_NAMES and metric == ROUTE_METRIC:
+            protocol = item.get("protocol")
+            if protocol in PROTOCOL_NAMES and metric in (ROUTE_METRIC, YIELDING_METRIC):
                 own.append(_route(dst, item))
-            elif dst in wanted and item.get("protocol") != "kernel":
+            elif dst in wanted and protocol != "kernel" and not (learned and protocol == "bgp"):
                 text = f"{dst} via {item.get('gateway', '-')} dev {item.get('dev', '-')}"
                 text += f" proto {item.get('protocol', 'boot')} metric {metric}"
                 foreign.append(ForeignRoute(dst, text, metric))
@@ -285,10 +316,11 @@ def _route(dst: str, item: Mapping[str, Any]) -> Route:
         raise ValueError(f"a route to {dst[:80]!r}, which is no network")
     return Route(
         dst=dst,
-        via=item.get("gateway") or item.get("via", {}).get("host", ""),
+        via=_next_hop(item),
         src=item.get("prefsrc", ""),
         dev=item.get("dev"),
         onlink="onlink" in item.get("flags", []),
+        metric=int(item["metric"]),
     )
 
 

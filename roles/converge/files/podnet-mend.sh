@@ -25,6 +25,7 @@ missing() {
     echo '@want load'; nft_intact || echo podnet.nft
     echo '@want accept'; not_accepted
     echo '@want ip'; cat routes.batch
+    echo '@want bgp'; bgp_lacks
   } 2>/dev/null | awk '
     function word(key, i) { for (i = 1; i < NF; i++) if ($i == key) return $(i + 1); return "" }
     # Somebody else has put something in the place of our own: it is named and never touched.

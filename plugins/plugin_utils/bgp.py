@@ -1,0 +1,143 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Whom a node talks BGP to, what it announces and what it takes: values for frr.conf's template.
+
+Sessions are derived. Nodes of one segment and AS that reflect have sessions with all of these; the
+others have sessions with the reflectors alone, or with each other where there is no reflector. Each
+family has sessions of its own over addresses of that family, so the next hop is always the peer's
+underlay address.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import ipaddress
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from .backends.bgp import together
+from .intent.model import FAMILIES, Fabric, Family, Node, family_of, gateway_of
+from .plan import NodePlan
+
+# Stands for the password in every text; the node puts the real one in (podnet-bgp.sh).
+PASSWORD = "@podnet_bgp_password@"
+# A node has one range per family, and for a while some that retire.
+PREFIXES_OF_A_NODE = 32
+MOST_PREFIXES = 1_000_000
+KEYWORD = {"ipv4": "ip", "ipv6": "ipv6"}
+
+
+def template_values(fabric: Fabric, plan: NodePlan) -> dict[str, Any]:
+    """What the template prints. Lists are sorted."""
+    node = plan.node
+    return {
+        "asn": node.bgp_asn,
+        "router_id": router_id(node),
+        "password": PASSWORD if fabric.bgp_password else "",
+        "fingerprint": fabric.bgp_password or "",
+        "families": [_family(fabric, plan, family) for family in fabric.families],
+        "groups": list(_groups(fabric, node)),
+    }
+
+
+def router_id(node: Node) -> str:
+    """32 bits that no other node has (RFC 4271, 4.2): the underlay address, or where that is IPv6
+    alone, bits of the name's digest."""
+    if "ipv4" in node.underlay:
+        return node.underlay["ipv4"]
+    digest = hashlib.sha256(f"podnet router {node.name}".encode()).digest()
+    return str(ipaddress.IPv4Address(int.from_bytes(digest[:4], "big") | 1 << 24))
+
+
+def _family(fabric: Fabric, plan: NodePlan, family: Family) -> dict[str, Any]:
+    """What is announced and accepted in one family."""
+    own = [c for c in (*plan.node.pod_cidrs, *plan.retiring) if family_of(c) == family]
+    gateway = plan.node.gateway(family) or next(iter(map(gateway_of, own)), None)
+    return {
+        "name": family,
+        "keyword": KEYWORD[family],
+        "own": sorted(own),
+        "source": gateway,
+        "accepted": [
+            {"cidr": cidr, "length": length} for cidr, length in accepted(fabric, plan, family)
+        ],
+    }
+
+
+def accepted(fabric: Fabric, plan: NodePlan, family: Family) -> list[tuple[str, int]]:
+    """(network, prefix length): every range of this length inside the network is a pod CIDR. The
+    lengths are those that nodes have, so that a new node of a usual size changes nothing."""
+    ranges = [c for node in fabric.nodes for c in node.pod_cidrs if family_of(c) == family]
+    lengths = {int(cidr.rpartition("/")[2]) for cidr in ranges}
+    found = {(c, n) for c in fabric.cluster_cidrs if family_of(c) == family for n in lengths}
+    # Not always inside the cluster's networks any more.
+    retiring = [c for c in plan.retiring_anywhere if family_of(c) == family]
+    found |= {(cidr, int(cidr.rpartition("/")[2])) for cidr in retiring}
+    return sorted((c, n) for c, n in found if n >= int(c.rpartition("/")[2]))
+
+
+def _groups(fabric: Fabric, node: Node) -> Iterator[dict[str, Any]]:
+    """Peer groups: sessions of one kind and family, with what they have in common."""
+    near = [peer for peer in fabric.nodes if peer is not node and together(node, peer)]
+    reflectors = [peer for peer in near if peer.bgp_reflector]
+    for family in FAMILIES:
+        source = node.underlay.get(family)
+        if source is None or family not in fabric.families:
+            continue
+        most = _most(fabric, family)
+        if node.bgp_reflector:
+            clients = [peer for peer in near if not peer.bgp_reflector]
+            ranges = _ranges(fabric, source)
+            named = [a for a in _addresses(clients, family) if not _inside(a, ranges)]
+            yield _group("clients", family, node, named, ranges, PREFIXES_OF_A_NODE)
+            kind = "reflectors"
+            yield _group(kind, family, node, _addresses(reflectors, family), [], most)
+        elif reflectors:
+            members = _addresses(reflectors, family)
+            yield _group("reflectors", family, node, members, [], most)
+        else:
+            members = _addresses(near, family)
+            yield _group("nodes", family, node, members, [], PREFIXES_OF_A_NODE)
+        routers = [p for p in node.bgp_peers if family_of(p.address) == family]
+        group = _group("routers", family, node, [p.address for p in routers], [], most)
+        yield {**group, "asns": {p.address: p.asn for p in routers}}
+
+
+def _group(
+    kind: str, family: Family, node: Node, members: list[str], ranges: list[str], most: int
+) -> dict[str, Any]:
+    return {
+        "name": f"podnet-{kind}-{family}",
+        "family": family,
+        "source": node.underlay[family],
+        "members": members,
+        "ranges": ranges,
+        "clients": kind == "clients",
+        "reflects": node.bgp_reflector and kind in ("clients", "reflectors"),
+        "asns": {},
+        "most": most,
+    }
+
+
+def _addresses(peers: Iterable[Node], family: Family) -> list[str]:
+    found = (ipaddress.ip_address(p.underlay[family]) for p in peers if family in p.underlay)
+    return [str(address) for address in sorted(found, key=int)]
+
+
+def _ranges(fabric: Fabric, source: str) -> list[str]:
+    """Networks in which a reflector listens: those that it is in itself, its segment's."""
+    return [cidr for cidr in fabric.bgp_listen_ranges if _inside(source, [cidr])]
+
+
+def _inside(address: str, networks: Iterable[str]) -> bool:
+    return any(ipaddress.ip_address(address) in ipaddress.ip_network(cidr) for cidr in networks)
+
+
+def _most(fabric: Fabric, family: Family) -> int:
+    """How many pod CIDRs the cluster's networks have room for: more is a leak."""
+    ranges = [c for node in fabric.nodes for c in node.pod_cidrs if family_of(c) == family]
+    longest = max((int(c.rpartition("/")[2]) for c in ranges), default=0)
+    room = 0
+    for cidr in fabric.cluster_cidrs:
+        if family_of(cidr) == family:
+            room += 1 << max(longest - int(cidr.rpartition("/")[2]), 0)
+    return min(max(room, PREFIXES_OF_A_NODE), MOST_PREFIXES)

@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# shellcheck shell=sh disable=SC2154  # podnet-node, which reads this, sets the variables
+# The FRR of podnet, in a path space of its own beside whatever the host may have: part of
+# podnet-node, which is one file on a node (`node_program` in workspace.py joins them).
+
+frr=/etc/frr/podnet
+frr_bin=/usr/lib/frr
+frr_run=/run/frr/podnet
+
+bgp_runs() {
+  read -r pid 2>/dev/null <$frr_run/watchfrr.pid || return 1
+  case $(tr '\0' ' ' <"/proc/$pid/cmdline" 2>/dev/null) in *watchfrr*podnet*) ;; *) return 1 ;; esac
+}
+
+# The transaction's configuration becomes FRR's: checked first, and changed line by line, so that
+# sessions which are not concerned stay.
+bgp_apply() {
+  new=$frr/frr.conf.podnet-new
+  mkdir -p $frr && chgrp frr $frr && rm -f $new && (umask 077; with_password >$new) && chgrp frr $new &&
+    chmod 640 $new || return
+  errors=$(vtysh -N podnet -C -f $new 2>&1) ||
+    { printf '%s\n' "$errors" | grep -v ' password '; rm -f $new; return 1; }
+  back_up $frr/frr.conf && mv -f $new $frr/frr.conf && bgp_changed
+}
+with_password() {
+  awk -v file="$txn/files/password" 'BEGIN { getline secret <file; mark = "@podnet_bgp_password@" }
+    (at = index($0, mark)) { $0 = substr($0, 1, at - 1) secret substr($0, at + length(mark)) }
+    { print }' "$txn/generation/frr.conf"
+}
+bgp_changed() {
+  bgp_runs || { bgp_start; return; }
+  # Its log would show the lines with the password.
+  $frr_bin/frr-reload.py -N podnet --log-level critical --reload $frr/frr.conf >"$run/frr-reload" 2>&1 ||
+    { grep -v ' password ' "$run/frr-reload" | tail -n 5; return 1; }
+}
+bgp_start() {
+  if [ -d /run/systemd/system ]; then systemctl daemon-reload && systemctl start podnet-bgp.service || return
+  else $frr_bin/frrinit.sh start podnet </dev/null >"$run/frr-start" 2>&1 || { cat "$run/frr-start"; return 1; }
+  fi
+  # The daemons get their configuration when all of them are there.
+  for _ in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do
+    vtysh -N podnet -c 'show running-config bgpd' 2>/dev/null | grep -q '^router bgp' && return
+    sleep 0.5
+  done
+  echo "FRR does not take its configuration within 10 seconds"
+  return 1
+}
+
+# Back to the configuration before this transaction, which may be none.
+bgp_back() {
+  b=$(backup_name $frr/frr.conf); rm -f $frr/frr.conf.podnet-new
+  if [ -e "$b" ]; then
+    cp -p "$b" $frr/frr.conf.podnet-new && mv -f $frr/frr.conf.podnet-new $frr/frr.conf && bgp_changed
+  elif [ -e "$b.absent" ]; then bgp_end; fi
+}
+bgp_stop() { back_up $frr/frr.conf && bgp_end; }
+bgp_end() {
+  conf=$frr/frr.conf
+  [ -e $conf ] || return 0
+  if bgp_runs; then
+    # Peers keep the routes of one that is merely gone, so they are told.
+    awk '/^router bgp/ { print "configure terminal"; print } /^ address-family/ { print }
+      /^  network/ { print "no " $0 } /^ exit-address-family/ { print }' $conf |
+      vtysh -N podnet >/dev/null 2>&1
+    sleep 1
+  fi
+  if [ -d /run/systemd/system ]; then systemctl stop podnet-bgp.service; fi
+  for daemon in watchfrr bgpd zebra staticd; do
+    read -r pid 2>/dev/null <$frr_run/$daemon.pid || continue
+    case $(tr '\0' ' ' <"/proc/$pid/cmdline" 2>/dev/null) in *frr/$daemon*podnet*) kill -9 "$pid" ;; esac
+    rm -f $frr_run/$daemon.pid
+  done
+  sed -n 's/^\(ip\|ipv6\) prefix-list podnet-pods-[^ ]* .*permit \([^ ]*\) .*/\1 \2/p' $conf |
+    while read -r family cidr; do
+      case $family in ip) family=-4 ;; *) family=-6 ;; esac
+      ip $family route flush proto bgp root "$cidr"
+    done
+  # What zebra's routes shared; the flush of iproute2 6.1 takes no protocol.
+  for id in $(ip nexthop | sed -n 's/^id \([0-9]*\) .*proto zebra.*/\1/p'); do
+    ip nexthop del id "$id" 2>/dev/null
+  done
+  rm -f $conf
+}
+
+# Until every prefix of the plan is the best path (learned), or in the kernel (installed). One whose
+# route podnet is about to withdraw must come; another one's node may be away.
+bgp_learned() { await best_paths "$txn/files/learned"; }
+bgp_installed() { await bgp_routes "$txn/files/relied"; }
+best_paths() {  # of several paths to a prefix only the first line names it
+  vtysh -N podnet -c 'show bgp ipv4 unicast' -c 'show bgp ipv6 unicast' 2>/dev/null |
+    awk 'match($0, /[0-9a-f:.]+\/[0-9]+/) { prefix = substr($0, RSTART, RLENGTH) }
+      /^[^ ]?>/ { print prefix }'
+}
+bgp_routes() { { ip -4 route show proto bgp; ip -6 route show proto bgp; } | sed 's/ .*//'; }
+await() {  # COMMAND FILE
+  begun=$(uptime)
+  while :; do
+    "$1" >"$work/there"
+    grep -vxFf "$work/there" "$2" >"$work/lacking" || return 0
+    waited=$(($(uptime) - begun))
+    relied=$(grep -xFf "$txn/files/relied" "$work/lacking" | head -n 5 | tr '\n' ' ')
+    if [ -z "$relied" ] && [ $waited -ge 20 ]; then return 0; fi
+    [ $waited -lt 60 ] || break
+    sleep 0.5
+  done
+  echo "not learned within 60 seconds: $relied(vtysh -N podnet -c 'show bgp summary' tells more)"
+  return 1
+}
+
+# What a heal, or a boot without systemd, has to start.
+bgp_lacks() {
+  [ -e $frr/frr.conf ] || return 0
+  if [ -d /run/systemd/system ] && [ "$verb" != heal ]; then return 0; fi
+  bgp_runs || echo start
+}

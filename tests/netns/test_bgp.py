@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Mode bgp on real FRR: the main job through two reflectors, dual stack, with a password."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from edits import pod
+from fleet import DUMP, FILES, Fleet, Spec, without_timers
+from meters import Meters
+
+SECRET = "tell-Nobody/of&this|one"
+LISTEN = ["192.0.2.0/24", "2001:db8:a::/64"]
+
+
+def reflecting(nodes: int, name: str, folder: Any, **extra: Any) -> Fleet:
+    """A fleet in one segment whose first two nodes reflect."""
+    spec = Spec("bgp", segments={"rack-a": nodes}, extra=extra)
+    fleet = Fleet(folder, spec, name)
+    for node in fleet.nodes[:2]:
+        fleet.data["podnet"]["hosts"][node]["podnet_bgp_reflector"] = True
+    fleet.write()
+    return fleet
+
+
+@pytest.fixture(scope="module")
+def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
+    extra = {"podnet_bgp_password": SECRET, "podnet_bgp_listen_ranges": LISTEN}
+    with reflecting(4, "bgp", tmp_path_factory.mktemp("bgp"), **extra) as fleet:
+        yield fleet
+
+
+def snapshot(fleet: Fleet, node: str) -> tuple[str, ...]:
+    frr = "find /etc/frr/podnet -printf '%p %i %T@ %m %l\\n' | sort; pidof bgpd zebra watchfrr"
+    return without_timers(fleet.ssh(node, DUMP)), fleet.ssh(node, FILES), fleet.ssh(node, frr)
+
+
+def test_the_main_job(fleet: Fleet) -> None:
+    fleet.play("site", check=True)
+    assert {r["status"] for r in fleet.results()} <= {"success", "skipped"}
+    for node in fleet.nodes:
+        routes = fleet.ssh(node, "ip -o route show proto bgp; ip -o -6 route show proto bgp")
+        assert len(routes.splitlines()) == 6, routes
+        assert "fe80" not in routes
+        assert fleet.ssh(node, "ip route show proto 112; ip -6 route show proto 112") == ""
+
+
+def test_a_second_run_changes_nothing(fleet: Fleet) -> None:
+    before = {n: snapshot(fleet, n) for n in fleet.nodes}
+    again = fleet.play("converge", check=True)
+    assert "0 to change" in again.stdout, again.stdout
+    assert {n: snapshot(fleet, n) for n in fleet.nodes} == before
+
+
+ADVERTISE = "vtysh -N podnet -c 'configure terminal' -c 'router bgp 64512' -c 'address-family ipv4'"
+
+
+def test_a_prefix_that_is_not_announced_is_named(fleet: Fleet) -> None:
+    fleet.ssh("node-3", f"{ADVERTISE} -c 'no network 10.64.3.0/24'")
+    drift = fleet.play("drift")
+    fleet.ssh("node-3", f"{ADVERTISE} -c 'network 10.64.3.0/24'")
+    assert drift.returncode == 2, drift.stdout
+    assert "node-1: 10.64.3.0/24 of node-3 is not learned" in drift.stdout, drift.stdout
+    best = "vtysh -N podnet -c 'show bgp ipv4 unicast' | grep -c '>i'"
+    fleet.ssh("node-1", f"until [ $({best}) = 3 ]; do sleep 0.2; done")
+    fleet.play("drift", check=True)
+
+
+KILL_BGPD = "kill -9 $(cat /run/frr/podnet/bgpd.pid)"
+RESTART = """for d in watchfrr bgpd zebra staticd; do kill -9 $(cat /run/frr/podnet/$d.pid); done
+sleep 1; podnet-node heal"""
+SETTLED = """for _ in $(seq 120); do
+  n=$(for f in ipv4 ipv6; do vtysh -N podnet -c "show bgp $f" 2>/dev/null; done | grep -c '>i')
+  [ "$n" != 6 ] || exit 0; sleep 0.5
+done; exit 1"""
+
+
+def test_no_packet_is_lost_when_reflectors_fail(fleet: Fleet) -> None:
+    """The bgpd of the first, and all of FRR on the second, both with pods."""
+    pods = {node: pod(fleet, node, "stays") for node in fleet.nodes[:3]}
+    with Meters(fleet, pods) as meters:
+        fleet.ssh("node-1", KILL_BGPD)
+        fleet.ssh("node-2", RESTART)
+        time.sleep(12)  # peers wait no longer for one that says nothing
+        for node in fleet.nodes:
+            fleet.ssh(node, SETTLED)
+    print(meters.reading)
+    assert [pair for pair in meters.reading.pairs if pair.lost or pair.flow != "intact"] == []
+    for node in pods:
+        pod(fleet, node, "stays", state="absent")
+
+
+REST = """ls -d /etc/frr/podnet /run/frr/podnet/*.pid 2>/dev/null; pidof bgpd zebra
+ip route show proto bgp; ip -6 route show proto bgp; ip nexthop; true"""
+
+
+def test_reset_leaves_nothing_of_it(fleet: Fleet) -> None:
+    fleet.play("reset", "-e", "podnet_yes=true", check=True)
+    for node in fleet.nodes:
+        assert fleet.ssh(node, REST) == ""

@@ -1,0 +1,203 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Mode bgp without a node: who is concerned by what, the order of a migration, and the password."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from ansible_collections.podnet.fabric.plugins.plugin_utils import frr
+from ansible_collections.podnet.fabric.plugins.plugin_utils.changes import Change, ChangeSet
+from ansible_collections.podnet.fabric.plugins.plugin_utils.intent.model import Fabric
+from ansible_collections.podnet.fabric.plugins.plugin_utils.intent.problems import ProblemsError
+from ansible_collections.podnet.fabric.plugins.plugin_utils.intent.variables import variables_of
+from ansible_collections.podnet.fabric.plugins.plugin_utils.kernel.objects import (
+    ROUTE_METRIC,
+    YIELDING_METRIC,
+    Route,
+)
+from ansible_collections.podnet.fabric.plugins.plugin_utils.kernel.state import State
+from ansible_collections.podnet.fabric.plugins.plugin_utils.plan import (
+    NodePlan,
+    compile_fleet,
+    plan_node,
+)
+from ansible_collections.podnet.fabric.plugins.plugin_utils.preflight import preflight
+from ansible_collections.podnet.fabric.plugins.plugin_utils.render import render_node
+from ansible_collections.podnet.fabric.plugins.plugin_utils.workspace import templates
+
+SECRET = "tell-nobody"
+LISTEN = ["192.168.0.0/16"]
+
+
+def made(count: int, mode: str = "bgp", reflectors: int = 0, **more: Any) -> Fabric:
+    hosts = {
+        f"node-{i:05}": {
+            "podnet_cluster_cidrs": ["10.0.0.0/8"],
+            "podnet_pod_cidrs": [f"10.{i >> 8}.{i & 255}.0/24"],
+            "podnet_underlay_addresses": [f"192.168.{i >> 8}.{i & 255}"],
+            "podnet_mode": mode,
+            "podnet_bgp_reflector": i <= reflectors,
+            **more,
+        }
+        for i in range(1, count + 1)
+    }
+    return compile_fleet(hosts)
+
+
+def changed_by_one_more(count: int, asked: list[int], **more: Any) -> list[int]:
+    """Which of these nodes get other definitions when the last node joins."""
+    before, after, known = made(count - 1, **more), made(count, **more), templates()
+    return [
+        number
+        for number in asked
+        if render_node(before, plan_node(before, f"node-{number:05}"), known)
+        != render_node(after, plan_node(after, f"node-{number:05}"), known)
+    ]
+
+
+@pytest.mark.parametrize("count", [10, 50])
+def test_a_new_node_changes_no_other_where_reflectors_listen(count: int) -> None:
+    others = list(range(1, count))
+    ranges = {"podnet_bgp_listen_ranges": LISTEN}
+    assert changed_by_one_more(count, others, reflectors=2, **ranges) == []
+    assert changed_by_one_more(count, others, reflectors=2) == [1, 2]
+    assert changed_by_one_more(count, others) == others
+
+
+def test_ten_thousand_nodes_and_one_more() -> None:
+    """The node itself is all that changes; some of the others stand for them."""
+    asked = [1, 2, 3, 4999, 9999]
+    ranges = {"podnet_bgp_listen_ranges": LISTEN}
+    assert changed_by_one_more(10_000, asked, reflectors=2, **ranges) == []
+
+
+# --- a migration ------------------------------------------------------------------------------
+
+
+def pushed() -> tuple[NodePlan, tuple[Route, ...]]:
+    """A node of a routed fleet of three, and its routes."""
+    plan = plan_node(made(3, "routed"), "node-00001")
+    return plan, tuple(item for item in plan.objects if isinstance(item, Route))
+
+
+def lines(changes: tuple[Change, ...]) -> list[str]:
+    return [str(change.do) for change in changes]
+
+
+def test_routes_make_way_only_when_all_is_learned() -> None:
+    plan = plan_node(made(3), "node-00001")
+    _old, routes = pushed()
+    going = tuple(Change(r.delete()[0], r.add()[0], "") for r in routes)
+    have = State(frr=frozenset({"installed"}), routes=routes)
+    found = frr.with_frr(ChangeSet(remove=going), frr.Speaker("conf", plan), have)
+    assert lines(found.add) == ["bgp apply"]
+    soft = [replace(route, metric=YIELDING_METRIC) for route in routes]
+    swaps = [
+        str(command)
+        for hard, yielding in zip(routes, soft, strict=True)
+        for command in (yielding.add()[0], hard.delete()[0])
+    ]
+    assert lines(found.switch) == ["bgp learned", *swaps, "bgp installed"]
+    assert lines(found.remove) == [str(route.delete()[0]) for route in soft]
+    assert set(frr.staged(frr.Speaker("conf", plan), have)["files/relied"].split()) == {
+        route.dst for route in routes
+    }
+
+
+def test_routes_take_over_before_frr_goes() -> None:
+    plan, routes = pushed()
+    coming = tuple(Change(r.add()[0], r.delete()[0], "") for r in routes)
+    learned = {route.dst: route.via for route in routes}
+    have = State(frr=frozenset({"installed", frr.RUNS}), frr_conf="x", learned=learned)
+    found = frr.with_frr(ChangeSet(add=coming), frr.Speaker("", plan), have)
+    assert all(f"metric {YIELDING_METRIC}" in line for line in lines(found.add))
+    assert len(found.add) == len(routes)
+    assert [f"metric {ROUTE_METRIC}" in line for line in lines(found.switch)] == [True, False] * 2
+    assert lines(found.remove) == ["bgp stop"]
+    # Each line's undo is its counterpart: backwards there is a route at every step, too.
+    assert [str(c.undo) for c in found.switch[:2]] == [
+        str(routes[0].delete()[0]),
+        str(replace(routes[0], metric=YIELDING_METRIC).add()[0]),
+    ]
+
+
+def settled(plan: NodePlan, **more: Any) -> tuple[frr.Speaker, State]:
+    speaker = frr.Speaker("conf", plan)
+    sha = hashlib.sha256(b"conf").hexdigest()
+    learned = {route.dst: route.via for route in plan.learned} | more
+    running = frozenset({"installed", frr.RUNS})
+    return speaker, State(frr=running, frr_conf=sha, learned=learned)
+
+
+def test_nothing_to_do_when_frr_is_as_planned() -> None:
+    speaker, have = settled(plan_node(made(3), "node-00001"))
+    assert frr.with_frr(ChangeSet(), speaker, have) == ChangeSet()
+    assert list(frr.warnings(speaker, have)) == []
+
+
+def test_what_is_not_learned_as_planned_is_said() -> None:
+    plan = plan_node(made(3), "node-00001")
+    speaker, have = settled(plan, **{"10.9.0.0/24": "192.168.0.9", "10.0.2.0/24": "192.168.0.3"})
+    have = replace(have, learned={k: v for k, v in have.learned.items() if k != "10.0.3.0/24"})
+    assert list(frr.warnings(speaker, have)) == [
+        "10.0.2.0/24 of node-00002 is learned via 192.168.0.3, not via 192.168.0.2",
+        "10.0.3.0/24 of node-00003 is not learned",
+        "10.9.0.0/24 is learned via 192.168.0.9, and no node of the fleet has it",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("found", "word"), [((), "FRR is missing"), (("installed", "zebra"), "the host's own FRR")]
+)
+def test_a_node_that_cannot_take_podnets_frr_is_refused(found: tuple[str, ...], word: str) -> None:
+    fabric = made(2)
+    plan = plan_node(fabric, "node-00001")
+    problems = preflight(fabric, plan, State(frr=frozenset(found)))
+    assert [p for p in problems if word in p.what]
+    routed = made(2, "routed")
+    others = preflight(routed, plan_node(routed, "node-00001"), State(frr=frozenset(found)))
+    assert not [p for p in others if "FRR" in p.what]
+
+
+# --- the password -----------------------------------------------------------------------------
+
+
+def test_the_password_is_in_nothing_that_is_kept() -> None:
+    fabric = made(3, reflectors=1, podnet_bgp_password=SECRET)
+    plan = plan_node(fabric, "node-00001")
+    files = render_node(fabric, plan, templates())
+    staged = frr.staged(frr.Speaker(files["frr.conf"], plan), State())
+    kept = json.dumps([fabric.to_dict(), files, staged])
+    assert SECRET not in kept
+    assert frr.with_password(fabric, staged["files/password"], SECRET) == f"{SECRET}\n"
+    # What a generation remembers is read back to the same fleet.
+    again = compile_fleet({n.name: variables_of(fabric, n) for n in fabric.nodes})
+    assert again == fabric
+
+
+@pytest.mark.parametrize("found", ["", "another"])
+def test_another_password_than_the_planned_one_is_refused(found: str) -> None:
+    fabric = made(2, podnet_bgp_password=SECRET)
+    with pytest.raises(ValueError, match="not the one of the plan") as refused:
+        frr.with_password(fabric, frr.SENT, found)
+    assert SECRET not in str(refused.value)
+
+
+def test_a_password_that_differs_between_nodes_is_not_shown() -> None:
+    hosts = {
+        f"node-{i}": {
+            "podnet_cluster_cidrs": ["10.64.0.0/16"],
+            "podnet_pod_cidrs": [f"10.64.{i}.0/24"],
+            "podnet_underlay_addresses": [f"192.0.2.{i}"],
+            "podnet_bgp_password": SECRET * i,
+        }
+        for i in (1, 2)
+    }
+    with pytest.raises(ProblemsError) as refused:
+        compile_fleet(hosts)
+    assert "differs between nodes" in refused.value.text()
+    assert SECRET not in refused.value.text()
