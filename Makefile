@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-.PHONY: help execution-environment setup setup-demo setup-sanity setup-docs sanity docs-site matrix setup-molecule molecule molecule-ci demo test unit golden golden-update netns netns-full mutants day2-table faults-table tested bench lint docs build clean
+.PHONY: help execution-environment setup setup-demo setup-sanity setup-docs sanity docs-site matrix setup-molecule molecule molecule-ci demo test unit golden golden-update netns netns-full mutants day2-table faults-table tested bench bench-page lint docs build clean
 SHELL := /bin/sh
 BIN := .venv/bin
 # Labs are namespaces, which need root.
@@ -76,8 +76,13 @@ day2-table: setup ## Every change of a live fleet under the loss meter, into doc
 faults-table: setup ## The catalogue of faults, into docs/verification.md; root
 	$(SUDO) PODNET_WRITE_DOCS=1 $(PYTEST) -q tests/netns/test_faults_catalogue.py
 
-bench: setup-bench ## One topic of tests/bench/ into docs/performance/: T=controller; rounds: ROUNDS=5; root
+T := fleet
+bench: setup-bench ## One topic of tests/bench/ into docs/performance.md: T=fleet ROUNDS=5 N="10 25 50"; root
 	$(SUDO) $(BIN)/python tests/bench/bench_$(T).py
+	$(BIN)/python tests/bench/page.py
+
+bench-page: setup-bench ## docs/performance.md and its plots, from the results that are there
+	$(BIN)/python tests/bench/page.py
 
 docs: setup ## Write the tables that come from the schema and from the roles
 	$(BIN)/python tools/datamodel.py
