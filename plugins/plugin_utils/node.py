@@ -64,7 +64,11 @@ def script_to_read(fabric: Fabric, plan: NodePlan) -> str:
         underlay=plan.node.underlay_addresses,
         sysctls=[item.path for item in plan.sysctls],
         files=[PROGRAM, *owned_files(fabric)],
-        symlinks=[UNIT_LINK, HEAL_LINK, frr.UNIT_LINK],
+        symlinks={
+            UNIT_LINK: UNIT,
+            HEAL_LINK: f"{FOLDER}/{HEAL_TIMER}",
+            frr.UNIT_LINK: frr.UNIT,
+        },
         plugins=plugins_of(fabric),
         bin_dir=fabric.cni.bin_dir,
         cni_version=fabric.cni.version,

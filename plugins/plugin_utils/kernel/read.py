@@ -8,32 +8,56 @@ does the thinking. It changes nothing.
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
+# A process costs the node about a millisecond, nft four: so `ip` is asked everything in one batch, and
+# what the shell can do by itself (read a line, list a folder) it does.
 _HEAD = r"""LC_ALL=C; export LC_ALL; PATH=$PATH:/usr/sbin:/sbin; export PATH
 s() { printf '\n@@podnet %s\n' "$1"; }
-s last; cat /run/podnet/last 2>/dev/null || echo none
-s bridges; ip -j -d link show type bridge
-s vxlans; ip -j -d link show type vxlan
-for d in $(ip -o link show type vxlan | sed 's/^[0-9]*: *\([^:@]*\).*/\1/'); do
-  s "fdb $d"; bridge -j fdb show dev "$d"
+r() { v=; [ ! -e "$1" ] || read -r v <"$1" || :; }
+s last; r /run/podnet/last; echo "${v:-none}"
+"""
+
+# The underlay comes first, because the shell looks for its interfaces in the answer.
+_KERNEL = r"""i=$(ip -j -d -batch - <<'END'
+{underlay}addr show type bridge
+addr show type vxlan
+neigh show nud permanent
+route show table main
+END
+); e=$?
+s ip; printf '%s\n' "$i"
+s asked; echo $e
+devs=
+for a in {addresses}; do
+  s "underlay $a"
+  case $i in *"\"local\":\"$a\""*)
+    p=${i%%"\"local\":\"$a\""*}; p=${p##*"\"ifname\":\""}; devs="$devs ${p%%\"*}" ;;
+  esac
 done
-s routes4; ip -j -4 route show table main
 s routes6; ip -j -6 route show table main
-s neighbours; ip -j neigh show nud permanent
-s nft; cat /run/podnet/nft 2>/dev/null || echo
-t=$(nft -s list table inet podnet 2>/dev/null; nft -s -t list table bridge podnet 2>/dev/null)
-[ -z "$t" ] || printf '%s\n' "$t" | sha256sum
-s senders; printf '%s\n' "$t" | sed -n '/^\tset vteps/,/^\t}/p'
-s owners; for o in owners4 owners6; do nft list set bridge podnet $o; done 2>/dev/null
-s ports; (cd /proc/sys/net/ipv4/conf && echo *)
-s networkd; grep -ls '^NETWORK_FILE=/etc/systemd/network/05-podnet-' /run/systemd/netif/links/*
-s recorded; sed -n 's/^address replace \([^ ]*\).*/\1/p' /etc/podnet/current/*.batch 2>/dev/null
-s held; cat /etc/podnet/underlay.sysctl 2>/dev/null
+cd /proc/sys/net/ipv4/conf
+s ports; echo *
+for d in pn*; do
+  [ ! -e "$d" ] || { s "fdb $d"; bridge -j fdb show dev "$d"; }
+done
+cd /
+s nft; r /run/podnet/nft; echo "$v"
+s inet; nft -s list table inet podnet 2>/dev/null
+s bridged; nft list table bridge podnet 2>/dev/null
+"""
+
+_NODE = r"""k=$(sed -n 's/^address replace \([^ ]*\).*/\1/p' /etc/podnet/current/*.batch 2>/dev/null)
+s networkd; [ ! -d /run/systemd/netif/links ] ||
+  grep -ls '^NETWORK_FILE=/etc/systemd/network/05-podnet-' /run/systemd/netif/links/*
+s recorded; printf '%s\n' "$k"
+s held; held=; [ ! -e /etc/podnet/underlay.sysctl ] || while read -r a b; do
+  case $a in '#'*) ;; *) echo "$a $b"; held="$held $a" ;; esac
+done </etc/podnet/underlay.sysctl
 s node
-echo "current=$(readlink /etc/podnet/current)"
-echo "generations=$(ls /etc/podnet/generations 2>/dev/null | tr '\n' ' ')"
-[ -n "$t" ] && echo table=yes
+if cd -P /etc/podnet/current 2>/dev/null; then echo "current=$PWD"; cd /; fi
+c=; for f in /etc/podnet/generations/*; do c="$c ${f##*/}"; done
+echo "generations=$c"
 if [ -d /etc/podnet/txn ]; then
   i=$(cat /etc/podnet/txn/id 2>/dev/null || echo -); p=$(cat /run/podnet/timer /run/podnet/lock/pid 2>/dev/null)
   echo pending=dead; echo "txn=$i"
@@ -53,8 +77,10 @@ done
 [ ! -e /run/systemd/netif/state ] || c="$c systemd-networkd"
 [ ! -d /run/NetworkManager ] || c="$c NetworkManager"
 [ ! -e /run/docker.pid ] || c="$c docker"
-if grep -qs '^ENABLED=yes' /etc/ufw/ufw.conf; then c="$c ufw"; fi
-if [ -d /etc/firewalld ] && systemctl is-active --quiet firewalld 2>/dev/null; then c="$c firewalld"; fi
+[ ! -e /etc/ufw/ufw.conf ] || while read -r l; do
+  case $l in ENABLED=yes*) c="$c ufw" ;; esac
+done </etc/ufw/ufw.conf
+if [ -d /run/systemd/system ] && [ -d /etc/firewalld ] && systemctl is-active --quiet firewalld 2>/dev/null; then c="$c firewalld"; fi
 echo "daemons=$c"
 c=; for f in /etc/podnet/accept.*; do
   case $f in *.ipv4) p=iptables ;; *.ipv6) p=ip6tables ;; *) continue ;; esac
@@ -76,7 +102,7 @@ echo "missing=$m"
 # Who still holds an address of a range that is not wanted any more: host-local's notes, and
 # what the network namespaces really have, so that a leaked note is told from a pod.
 _HOLDERS = r"""old=
-for a in $(sed -n 's/^address replace \([^ ]*\).*/\1/p' /etc/podnet/current/*.batch 2>/dev/null); do
+for a in $k; do
   case ' {addresses} ' in *" $a "*) ;; *) old=1 ;; esac
 done
 s reservations
@@ -90,24 +116,24 @@ s live
 done
 """
 
-_SYSCTLS = r"""s sysctls
+_SYSCTLS = r"""cd /proc/sys
+s sysctls
 set -- {paths}
 for d in $devs; do
   set -- "$@" net/ipv4/conf/$d/forwarding net/ipv4/conf/$d/rp_filter net/ipv6/conf/$d/accept_ra
 done
-set -- "$@" $(sed -n 's/ = .*//p' /etc/podnet/underlay.sysctl 2>/dev/null) net/ipv4/conf/all/rp_filter
-(cd /proc/sys; grep -Hs . "$@")
-if [ "$(cat /proc/sys/net/ipv6/conf/all/forwarding 2>/dev/null)" = 0 ]; then
-  (cd /proc/sys; grep -Hs . net/ipv6/conf/*/accept_ra)
-fi
+grep -Hs . "$@" $held net/ipv4/conf/all/rp_filter
+r net/ipv6/conf/all/forwarding; [ "$v" != 0 ] || grep -Hs . net/ipv6/conf/*/accept_ra
+cd /
 """
 
 # A plugin is asked for its versions only while it is newer than the last good apply.
 _PLUGINS = r"""s plugins
+r /run/podnet/cni
 for p in {plugins}; do
   b={bin_dir}/$p
   if [ ! -x "$b" ]; then echo "$p absent"
-  elif [ /run/podnet/cni -nt "$b" ] && [ "$(cat /run/podnet/cni)" = {version} ]; then echo "$p known"
+  elif [ /run/podnet/cni -nt "$b" ] && [ "$v" = {version} ]; then echo "$p known"
   else echo "$p $(CNI_COMMAND=VERSION "$b" </dev/null 2>/dev/null | tr -d '\n')"; fi
 done
 """
@@ -118,29 +144,31 @@ def read_script(
     underlay: Iterable[str],
     sysctls: Iterable[str],
     files: Iterable[str],
-    symlinks: Iterable[str],
+    symlinks: Mapping[str, str],
     plugins: Iterable[str],
     bin_dir: str,
     cni_version: str,
 ) -> str:
-    """The script for one node. All arguments are values of the plan, quoted here once more."""
+    """The script for one node. All arguments are values of the plan, quoted here once more;
+    ``symlinks``: path → the target that it should have."""
+    underlay = list(underlay)
     parts = [
         _HEAD,
-        "s addresses; ip -j addr show type bridge\ns overlay; ip -j addr show type vxlan\ndevs=\n",
+        _KERNEL.replace(
+            "{underlay}", "".join(f"addr show to {item}\n" for item in underlay)
+        ).replace("{addresses}", _words(underlay)),
+        _NODE,
+        _HOLDERS.replace("{addresses}", " ".join(addresses)),
+        _SYSCTLS.replace("{paths}", _words(sysctls)),
+        f"s files; sha256sum {_words(files)} /etc/podnet/current/* 2>/dev/null\n",
+        "s symlinks\n",
     ]
-    for address in underlay:
+    for path, target in symlinks.items():
+        here, there = shlex.quote(path), shlex.quote(target)
         parts.append(
-            f"s 'underlay {address}'; u=$(ip -j addr show to {shlex.quote(address)})\n"
-            "printf '%s\\n' \"$u\"\n"
-            'devs="$devs $(printf %s "$u" | '
-            'sed -n \'s/.*"ifname":"\\([^"]*\\)".*/\\1/p\')"\n'
+            f"if [ -L {here} ]; then\n"
+            f'  [ {here} -ef {there} ] && t={there} || t=$(readlink {here}); echo {here} "$t"\nfi\n'
         )
-    parts.append(_HOLDERS.replace("{addresses}", " ".join(addresses)))
-    parts.append(_SYSCTLS.replace("{paths}", _words(sysctls)))
-    parts.append(f"s files; sha256sum {_words(files)} /etc/podnet/current/* 2>/dev/null\n")
-    parts.append("s symlinks\n")
-    for path in symlinks:
-        parts.append(f"[ -L {shlex.quote(path)} ] && echo {shlex.quote(path)} $(readlink {path})\n")
     parts.append(
         _PLUGINS.replace("{plugins}", _words(plugins))
         .replace("{bin_dir}", shlex.quote(bin_dir))

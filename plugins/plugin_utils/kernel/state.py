@@ -8,6 +8,7 @@ a change must look at it.
 
 from __future__ import annotations
 
+import hashlib
 import ipaddress
 import json
 import re
@@ -15,6 +16,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from .batch import Kernel, kernel_of, kind_of
 from .objects import (
     ALTNAME_PREFIX,
     ROUTE_METRIC,
@@ -162,37 +164,37 @@ def _sections(output: str) -> dict[str, str]:
 
 
 def _state(sections: Mapping[str, str], wanted: frozenset[str]) -> State:
-    links, foreign_links = _links(sections)
+    kernel = kernel_of(sections["asked"], sections["ip"])
+    links, foreign_links = _links(kernel, sections["networkd"])
     node = dict(line.partition("=")[::2] for line in sections["node"].splitlines())
-    learned = _learned(sections) if "podnet/watchfrr" in node.get("frr", "") else {}
-    routes, foreign_routes, ra_devices = _routes(sections, wanted, learned)
+    found = [*_of_family(kernel.routes, "/32"), *_of_family(_json(sections["routes6"]), "/128")]
+    learned = _learned(found) if "podnet/watchfrr" in node.get("frr", "") else {}
+    routes, foreign_routes, ra_devices = _routes(found, wanted, learned)
     # Neighbours and FDB entries are podnet's on its VXLAN devices alone; on the bridge anybody
     # may have some.
     own = frozenset(link.name for link in links if link.vxlan)
+    recorded, tables = sections["nft"].split(), _tables(sections)
+    intact = len(recorded) == 2 and tables == recorded[1]
     current = node.get("current", "").rpartition("/")[2]
     return State(
         links=links,
         foreign_links=foreign_links,
-        addresses=tuple(
-            address
-            for name in ("addresses", "overlay")
-            for address in _addresses(sections[name], frozenset(link.name for link in links))
-        ),
+        addresses=tuple(_addresses(kernel, frozenset(link.name for link in links))),
         recorded_addresses=tuple(sections["recorded"].split()),
         routes=routes,
         foreign_routes=foreign_routes,
         ra_devices=ra_devices,
-        neighbours=tuple(_neighbours(sections["neighbours"], own)),
+        neighbours=tuple(_neighbours(kernel, own)),
         fdb=tuple(_fdb(sections, own)),
         sysctls=_pairs(sections["sysctls"], ":", "/proc/sys/"),
         held=_pairs(sections["held"], " = ", ""),
-        underlay=tuple(_underlay(sections)),
+        underlay=tuple(_underlay(kernel, sections)),
         files={path: sha for sha, path in _words(sections["files"])},
         links_to=_pairs(sections["symlinks"], " ", ""),
-        nft_loaded=_loaded(sections["nft"]),
-        nft_present=node.get("table") == "yes",
-        senders=_senders(sections["senders"]),
-        contested=_contested(sections["owners"], sections["ports"].split()),
+        nft_loaded=recorded[0] if intact else "",
+        nft_present=bool(tables),
+        senders=_senders(sections["inet"]),
+        contested=_contested(sections["bridged"], sections["ports"].split()),
         generation=int(current) if current.isdigit() else None,
         generations=tuple(sorted(int(g) for g in node["generations"].split() if g.isdigit())),
         reservations=tuple(_words(sections["reservations"])),
@@ -200,9 +202,7 @@ def _state(sections: Mapping[str, str], wanted: frozenset[str]) -> State:
         pending=node.get("pending", ""),
         transaction=node.get("txn", ""),
         last=sections.get("last", "").strip(),
-        busy=frozenset(
-            item["ifname"] for item in _json(sections["bridges"]) if "LOWER_UP" in item["flags"]
-        ),
+        busy=_busy(kernel),
         has_systemd=node.get("systemd") == "yes",
         booted=node.get("booted") == "yes",
         **{name: frozenset(node.get(name, "").split()) for name in NODE_SETS},
@@ -221,8 +221,7 @@ def _json(text: str) -> list[dict[str, Any]]:
 
 def _words(text: str) -> Iterator[tuple[str, str]]:
     for line in text.splitlines():
-        first, _space, rest = line.partition(" ")
-        yield first, rest.strip()
+        yield line.partition(" ")[0], line.partition(" ")[2].strip()
 
 
 def _pairs(text: str, separator: str, prefix: str) -> dict[str, str]:
@@ -234,20 +233,29 @@ def _pairs(text: str, separator: str, prefix: str) -> dict[str, str]:
     return pairs
 
 
-def _links(sections: Mapping[str, str]) -> tuple[tuple[Link, ...], tuple[str, ...]]:
+def _tables(sections: Mapping[str, str]) -> str:
+    """SHA-256 of the tables as `podnet-node` records them, without what the bridge table learns;
+    empty when there is none."""
+    learned = re.compile(r"\n\t\telements = \{[^}]*\}")
+    texts = (sections["inet"], learned.sub("", sections["bridged"]))
+    listing = "\n".join(text for text in texts if text)
+    return hashlib.sha256(f"{listing}\n".encode()).hexdigest() if listing else ""
+
+
+def _links(kernel: Kernel, networkd: str) -> tuple[tuple[Link, ...], tuple[str, ...]]:
     """Own ones have the altname, or networkd made them by podnet's own file: files with the number
     of an interface as their name."""
     own, foreign = [], []
-    made = {path.rpartition("/")[2] for path in sections["networkd"].split()}
-    for item in _json(sections["bridges"]) + _json(sections["vxlans"]):
-        name = item["ifname"]
+    made = {path.rpartition("/")[2] for path in networkd.split()}
+    kinds = ("bridge", "vxlan")
+    for name, item in ((n, i) for n, i in kernel.interfaces.items() if kind_of(i) in kinds):
         marked = ALTNAME_PREFIX + name in item.get("altnames", [])
         if not marked and str(item.get("ifindex")) not in made:
             foreign.append(name)
             continue
         data = item["linkinfo"].get("info_data", {})
         vxlan = None
-        if item["linkinfo"]["info_kind"] == "vxlan":
+        if kind_of(item) == "vxlan":
             local = data.get("local") or data.get("local6") or ""
             vxlan = Vxlan(data["id"], data["port"], local, bool(data.get("learning", False)))
         up = "UP" in item["flags"]
@@ -255,29 +263,29 @@ def _links(sections: Mapping[str, str]) -> tuple[tuple[Link, ...], tuple[str, ..
     return tuple(own), tuple(foreign)
 
 
-def _addresses(text: str, own: frozenset[str]) -> Iterator[Address]:
-    for item in _json(text):
-        if item.get("ifname") not in own:
+def _busy(kernel: Kernel) -> frozenset[str]:
+    bridges = ((name, i) for name, i in kernel.interfaces.items() if kind_of(i) == "bridge")
+    return frozenset(name for name, item in bridges if "LOWER_UP" in item["flags"])
+
+
+def _addresses(kernel: Kernel, own: frozenset[str]) -> Iterator[Address]:
+    for name, item in kernel.interfaces.items():
+        if name not in own:
             continue
-        for entry in item.get("addr_info", []):
+        for entry in item["addr_info"]:
             if entry.get("scope") in ("global", "link"):
-                yield Address(item["ifname"], f"{entry['local']}/{entry['prefixlen']}")
+                yield Address(name, f"{entry['local']}/{entry['prefixlen']}")
 
 
-def _loaded(text: str) -> str:
-    """Digest of the file that was loaded last, if the table still is as it was recorded then."""
-    recorded, listing = [*text.split("\n"), "", ""][:2]
-    names = recorded.split()
-    return names[0] if len(names) == 2 and listing.split()[:1] == names[1:] else ""
+def _of_family(items: list[dict[str, Any]], host_length: str) -> Iterator[dict[str, Any]]:
+    """Routes with the prefix length that `ip` leaves out for a single host."""
+    for item in items:
+        whole = "/" in item["dst"] or item["dst"] == "default"
+        yield item if whole else {**item, "dst": item["dst"] + host_length}
 
 
-def _learned(sections: Mapping[str, str]) -> dict[str, str]:
-    return {
-        item["dst"] if "/" in item["dst"] else item["dst"] + length: _next_hop(item)
-        for family, length in (("routes4", "/32"), ("routes6", "/128"))
-        for item in _json(sections[family])
-        if item.get("protocol") == "bgp"
-    }
+def _learned(routes: list[dict[str, Any]]) -> dict[str, str]:
+    return {item["dst"]: _next_hop(item) for item in routes if item.get("protocol") == "bgp"}
 
 
 def _next_hop(item: Mapping[str, Any]) -> str:
@@ -287,25 +295,20 @@ def _next_hop(item: Mapping[str, Any]) -> str:
 
 
 def _routes(
-    sections: Mapping[str, str], wanted: frozenset[str], learned: Mapping[str, str]
+    found: list[dict[str, Any]], wanted: frozenset[str], learned: Mapping[str, str]
 ) -> tuple[tuple[Route, ...], tuple[ForeignRoute, ...], tuple[str, ...]]:
     own, foreign, ra_devices = [], [], []
-    for family, host_length in (("routes4", "/32"), ("routes6", "/128")):
-        for item in _json(sections[family]):
-            dst = item["dst"]
-            if dst == "default":
-                if item.get("protocol") == "ra" and "dev" in item:
-                    ra_devices.append(item["dev"])
-                continue
-            dst = dst if "/" in dst else dst + host_length
-            metric = int(item.get("metric", 0))
-            protocol = item.get("protocol")
-            if protocol in PROTOCOL_NAMES and metric in (ROUTE_METRIC, YIELDING_METRIC):
-                own.append(_route(dst, item))
-            elif dst in wanted and protocol != "kernel" and not (learned and protocol == "bgp"):
-                text = f"{dst} via {item.get('gateway', '-')} dev {item.get('dev', '-')}"
-                text += f" proto {item.get('protocol', 'boot')} metric {metric}"
-                foreign.append(ForeignRoute(dst, text, metric))
+    for item in found:
+        dst, metric, protocol = item["dst"], int(item.get("metric", 0)), item.get("protocol")
+        if dst == "default":
+            if protocol == "ra" and "dev" in item:
+                ra_devices.append(item["dev"])
+        elif protocol in PROTOCOL_NAMES and metric in (ROUTE_METRIC, YIELDING_METRIC):
+            own.append(_route(dst, item))
+        elif dst in wanted and protocol != "kernel" and not (learned and protocol == "bgp"):
+            text = f"{dst} via {item.get('gateway', '-')} dev {item.get('dev', '-')}"
+            text += f" proto {item.get('protocol', 'boot')} metric {metric}"
+            foreign.append(ForeignRoute(dst, text, metric))
     return tuple(own), tuple(foreign), tuple(dict.fromkeys(ra_devices))
 
 
@@ -324,8 +327,8 @@ def _route(dst: str, item: Mapping[str, Any]) -> Route:
     )
 
 
-def _neighbours(text: str, own: frozenset[str]) -> Iterator[Neighbour]:
-    for item in _json(text):
+def _neighbours(kernel: Kernel, own: frozenset[str]) -> Iterator[Neighbour]:
+    for item in kernel.neighbours:
         if item.get("dev") in own and "PERMANENT" in item.get("state", []):
             yield Neighbour(item["dev"], item["dst"], item.get("lladdr", ""))
 
@@ -340,14 +343,11 @@ def _fdb(sections: Mapping[str, str], own: frozenset[str]) -> Iterator[FdbEntry]
                 yield FdbEntry(dev, item["mac"], item["dst"])
 
 
-def _underlay(sections: Mapping[str, str]) -> Iterator[UnderlayInterface]:
-    for name, text in sections.items():
-        if name.startswith("underlay "):
-            for item in _json(text):
-                if "ifname" in item:
-                    up = "UP" in item.get("flags", [])
-                    address = name.partition(" ")[2]
-                    yield UnderlayInterface(address, item["ifname"], item["mtu"], up)
+def _underlay(kernel: Kernel, sections: Mapping[str, str]) -> Iterator[UnderlayInterface]:
+    for name in sections:
+        address = name.removeprefix("underlay ")
+        if address != name and (item := kernel.holders.get(address)):
+            yield UnderlayInterface(address, item["ifname"], item["mtu"], "UP" in item["flags"])
 
 
 def _senders(text: str) -> dict[str, tuple[str, ...]]:
