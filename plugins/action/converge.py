@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Action `podnet.fabric.converge`: read a node, compare, change it as one transaction."""
+"""Action `podnet.fabric.converge`: read all nodes, compare, change each as one transaction."""
 
 from __future__ import annotations
 
@@ -10,13 +10,15 @@ from ansible.plugins.action import ActionBase
 
 from ..plugin_utils import node as node_room
 from ..plugin_utils.changes import PHASES
+from ..plugin_utils.exchange import Answer, Exchange
 from ..plugin_utils.fleet.gate import Ask, decide
 from ..plugin_utils.fleet.preview import table
 from ..plugin_utils.frr import with_password
 from ..plugin_utils.intent.model import Fabric
 from ..plugin_utils.intent.problems import ProblemsError
 from ..plugin_utils.kernel.state import State, UnreadableError
-from ..plugin_utils.plan import NodePlan, plan_node, plan_nothing
+from ..plugin_utils.peers import NOTHING_RETIRING, Peers
+from ..plugin_utils.plan import NodePlan, plan_fleet, plan_nothing
 from ..plugin_utils.preflight import missing_plugins
 from ..plugin_utils.settle import settle, settle_nothing
 from ..plugin_utils.transaction import (
@@ -37,6 +39,7 @@ SPEC = {
         "choices": ["read", "gate", *PHASES, *ENDS, "failed"],
     },
     "output_dir": {"type": "path"},
+    "only": {"type": "list", "elements": "str", "default": []},
     "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
     "cut_pods": {"type": "bool", "default": False},
     "generations_kept": {"type": "int", "default": 10},
@@ -65,15 +68,23 @@ SPEC = {
 
 
 class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types
-    """Needs a POSIX shell, iproute2 and nftables on the node, and no Python."""
+    """Runs once for all nodes of the play. Needs a POSIX shell, iproute2 and nftables on a node,
+    and no Python."""
+
+    _requires_connection = False
+    BYPASS_HOST_LOOP = True
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> Any:
         result = super().run(tmp, task_vars)
         _validation, args = self.validate_argument_spec(SPEC)
         variables = task_vars or {}
         self._workspace = Workspace(args["output_dir"])
-        self._name = str(variables["inventory_hostname"])
+        self._nodes = Exchange(self, variables)
+        self._names = [n for n in self._nodes.names if not args["only"] or n in args["only"]]
         stage = args["stage"]
+        if stage == "rollback":
+            # What failed on one node has failed the play for all of them.
+            self._names = [str(name) for name in variables["ansible_play_hosts_all"]]
         try:
             if stage == "read":
                 return {**result, **self._read(args)}
@@ -84,124 +95,173 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types
                 return {**result, **self._failed(variables)}
             if stage in PHASES:
                 return {**result, **self._apply(stage, args["bgp_password"])}
+            if stage == "purge":
+                return {**result, **self._purge()}
             return {**result, **self._end(stage)}
         except WorkspaceError as error:
             return {**result, "failed": True, "msg": str(error)}
 
-    def _shell(self, text: str) -> tuple[int, str, str]:
-        """The one seam to the node: a shell text in, its answer out, one round trip."""
-        answer = self._low_level_execute_command("sh -s", in_data=text.encode(), sudoable=True)
-        return answer["rc"], answer["stdout"], answer["stderr"]
-
-    # --- one node ------------------------------------------------------------------------------
+    # --- read ----------------------------------------------------------------------------------
 
     def _read(self, args: dict[str, Any]) -> dict[str, Any]:
+        """What every node is going to do, saved; a node that could not be read is named in
+        ``unread`` and has nothing saved."""
         fabric, absent = self._workspace.fabric(), args["state"] == "absent"
-        if not absent and self._name not in fabric.by_name:
-            return {"failed": True, "msg": f"{self._name} is not in the fleet that was planned"}
-        plan = plan_nothing(self._name) if absent else plan_node(fabric, self._name)
-        try:
-            output, have = self._state(fabric, plan)
-            if self._is_over(have) and not self._task.check_mode:
-                # An earlier run did not come to its end: what it did is taken back first.
-                self._shell(clear_script())
-                output, have = self._state(fabric, plan)
-        except UnreadableError as error:
-            text = f"{self._name}: the node's state cannot be read: {error}"
-            return {"failed": True, "msg": text}
-        kept, ident = args["generations_kept"], secrets.token_hex(4)
-        if absent:
-            found = settle_nothing(fabric, self._name, have, kept, ident, args["cut_pods"])
-        else:
-            heal = args["heal_seconds"]
-            found = settle(fabric, self._name, have, kept, ident, heal_seconds=heal)
-        run = {
-            **found,
-            "answer": output,
-            "missing_plugins": [] if absent else list(missing_plugins(fabric, have)),
-            "generations": kept,
-            "heal_seconds": args["heal_seconds"],
-            "generation": max((have.generation or 0, *have.generations)),
-            "window": 0,
+        known = [name for name in self._names if absent or name in fabric.by_name]
+        unread = {
+            name: _unread(f"{name} is not in the fleet that was planned")
+            for name in self._names
+            if name not in known
         }
-        self._workspace.save_run(self._name, run)
-        return {"changed": False, "generation": have.generation}
+        plans = map(plan_nothing, known) if absent else plan_fleet(fabric, known)
+        wanted = dict(zip(known, plans, strict=True))
+        found = self._states(fabric, wanted, unread)
+        over = [name for name, (_output, have) in found.items() if self._is_over(have)]
+        if over and not self._task.check_mode:
+            # An earlier run did not come to its end: what it did is taken back first.
+            self._nodes.ask(dict.fromkeys(over, clear_script()))
+            again = {name: wanted[name] for name in over}
+            found = {n: f for n, f in found.items() if n not in again}
+            found |= self._states(fabric, again, unread)
+        for name in self._names:
+            self._workspace.drop_run(name)
+        shared = Peers(fabric, NOTHING_RETIRING)
+        for name in filter(found.__contains__, known):
+            run = self._settled(fabric, shared, name, *found[name], args)
+            self._workspace.save_run(name, run)
+        current = {name: have.generation for name, (_output, have) in found.items()}
+        return {"changed": False, "unread": unread, "generations": current}
+
+    def _states(
+        self, fabric: Fabric, plans: dict[str, NodePlan], unread: dict[str, Any]
+    ) -> dict[str, tuple[str, State]]:
+        """What nodes say of themselves, as they said it and parsed; those that cannot be read go
+        into ``unread``."""
+        texts = {name: node_room.script_to_read(fabric, plan) for name, plan in plans.items()}
+        found = {}
+        for name, answer in self._nodes.ask(texts).items():
+            if answer.away:
+                unread[name] = _unread(answer.away, unreachable=True)
+                continue
+            try:
+                found[name] = answer.stdout, node_room.read(fabric, plans[name], answer.stdout)
+            except UnreadableError as error:
+                text = f"{name}: the node's state cannot be read: {error}. {answer.stderr.strip()}"
+                unread[name] = _unread(text)
+        return found
 
     def _is_over(self, have: State) -> bool:
         """Whether the node has a transaction of a run that is going to do nothing more."""
         mine = have.pending == "waiting" and self._workspace.is_over(have.transaction)
         return have.pending == "dead" or mine
 
-    def _state(self, fabric: Fabric, plan: NodePlan) -> tuple[str, State]:
-        """What the node says of itself, as it said it and parsed."""
-        _rc, output, errors = self._shell(node_room.script_to_read(fabric, plan))
-        try:
-            return output, node_room.read(fabric, plan, output)
-        except UnreadableError as error:
-            raise UnreadableError(f"{error}. {errors.strip()}") from error
+    def _settled(
+        self,
+        fabric: Fabric,
+        shared: Peers,
+        name: str,
+        output: str,
+        have: State,
+        args: dict[str, Any],
+    ) -> dict[str, Any]:
+        """What one node is going to do by itself, and what the fleet has to know of it."""
+        kept, ident, heal = args["generations_kept"], secrets.token_hex(4), args["heal_seconds"]
+        absent = args["state"] == "absent"
+        if absent:
+            found = settle_nothing(fabric, name, have, kept, ident, args["cut_pods"])
+        else:
+            found = settle(fabric, name, have, kept, ident, heal_seconds=heal, peers=shared)
+        return {
+            **found,
+            "answer": output,
+            "missing_plugins": [] if absent else list(missing_plugins(fabric, have)),
+            "generations": kept,
+            "heal_seconds": heal,
+            "generation": max((have.generation or 0, *have.generations)),
+            "window": 0,
+        }
+
+    # --- change --------------------------------------------------------------------------------
+
+    def _runs(self) -> dict[str, dict[str, Any]]:
+        """What was settled for the nodes that were read."""
+        return {n: self._workspace.run(n) for n in self._names if self._workspace.has_run(n)}
 
     def _apply(self, phase: str, password: str) -> dict[str, Any]:
-        run = self._workspace.run(self._name)
-        if phase not in run["phases"]:
-            return {"changed": False}
-        done: dict[str, Any] = {"changed": True, "commands": len(run["shown"][phase])}
+        runs = {name: run for name, run in self._runs().items() if phase in run["phases"]}
+        shown = {name: run["shown"][phase] for name, run in runs.items()}
+        done: dict[str, Any] = {"changed": bool(runs), "commands": sum(map(len, shown.values()))}
         if self._task.diff:
-            done["diff"] = {"prepared": f"{phase}:\n" + "\n".join(run["shown"][phase]) + "\n"}
-        if self._task.check_mode:
-            return done
-        first, last = run["phases"][0] == phase, run["phases"][-1] == phase
-        staged = head_script(run["window"], run["number"]) + run["staged"] if first else ""
-        text = staged + phase_script(run["ident"], phase, commit=last and not run["window"])
+            done["diff"] = [
+                {"prepared": f"{name}, {phase}:\n" + "\n".join(lines) + "\n"}
+                for name, lines in shown.items()
+            ]
         try:
-            text = with_password(self._workspace.fabric(), text, password)
+            failures = [] if self._task.check_mode else self._change(runs, phase, password)
         except ValueError as error:
             return {"failed": True, "msg": str(error)}
-        rc, output, errors = self._shell(text)
-        came = outcome(output)
-        if rc == 0 and came.state in ("applied", "committed"):
-            return done
-        back = {
-            "undone": "everything was taken back; the node is as it was before",
-            "broken": "taking it back failed in part; run podnet-node rollback on the node",
-        }.get(came.state, "nothing was changed in this phase")
-        what = came.command or "staging the transaction"
-        said = came.error or errors.strip() or f"exit code {rc}"
-        text = f"{self._name}, phase {phase}: {what}\n    {said}\n    {back}"
-        return {"failed": True, "msg": text}
+        if failures:
+            return {"failed": True, "msg": "\n".join(failures)}
+        return done
+
+    def _change(self, runs: dict[str, dict[str, Any]], phase: str, password: str) -> list[str]:
+        """Run one phase on each node; what failed.
+
+        Raises:
+            ValueError: the password is not the one that the fleet was planned with.
+        """
+        fabric, texts = self._workspace.fabric(), {}
+        for name, run in runs.items():
+            first, last = run["phases"][0] == phase, run["phases"][-1] == phase
+            staged = head_script(run["window"], run["number"]) + run["staged"] if first else ""
+            commit = last and not run["window"]
+            text = staged + phase_script(run["ident"], phase, commit=commit)
+            texts[name] = with_password(fabric, text, password)
+        answers = self._nodes.ask(texts)
+        failures = {n: _failure(f"{n}, phase {phase}", answer) for n, answer in answers.items()}
+        return [text for text in failures.values() if text]
 
     def _end(self, verb: str) -> dict[str, Any]:
-        """Confirm a transaction that waits, give it more time, or take it back at once; and when
-        everything is gone from a node, take podnet's own folder away."""
-        run = self._workspace.run(self._name)
-        if verb == "purge":
-            return self._purge()
-        if not run["window"] or not run["phases"] or self._task.check_mode:
+        """Confirm the transactions that wait, give them more time, or take them back at once."""
+        runs = {
+            name: run
+            for name, run in self._runs().items()
+            if run["window"] and run["phases"] and run.get("ended") not in (verb, "commit")
+        }
+        if self._task.check_mode or not runs:
             return {"changed": False}
-        rc, _output, errors = self._shell(end_script(run["ident"], verb))
+        # A connection that was open before the change proves nothing about the change.
+        texts = {name: end_script(run["ident"], verb) for name, run in runs.items()}
+        answers = self._nodes.ask(texts, fresh=verb == "hold")
+        bad = {name: said for name, said in answers.items() if said.away or said.rc}
+        for name in runs.keys() - bad.keys():
+            self._workspace.save_run(name, {**runs[name], "ended": verb})
+        said = {name: (a.away or a.stderr).strip() for name, a in bad.items()}
         if verb == "rollback":
             # A node that cannot be asked now goes back by itself when its time ends.
-            self._workspace.save_run(self._name, {**run, "back": rc == 0})
-            return {"changed": rc == 0, "warnings": [errors.strip()] if rc else []}
-        if rc:
-            text = f"{self._name}: {verb} failed: {errors.strip()}"
+            return {"changed": len(bad) < len(runs), "warnings": list(said.values())}
+        if bad:
             again = "it goes back by itself when its time ends; the next run brings it forward"
-            return {"failed": True, "msg": f"{text}\n    {again}"}
+            texts = [f"{name}: {verb} failed: {why}\n    {again}" for name, why in said.items()]
+            return {"failed": True, "msg": "\n".join(texts)}
         return {"changed": False}
 
     def _purge(self) -> dict[str, Any]:
+        """When everything is gone from the nodes, take podnet's own folder away."""
+        names = list(self._runs())
         if self._task.check_mode:
-            return {"changed": True}
-        rc, output, errors = self._shell(purge_script())
-        if rc:
-            return {"failed": True, "msg": f"{self._name}: {errors.strip()}"}
-        return {"changed": "purged" in output}
+            return {"changed": bool(names)}
+        answers = self._nodes.ask(dict.fromkeys(names, purge_script()))
+        bad = [f"{n}: {(a.away or a.stderr).strip()}" for n, a in answers.items() if a.away or a.rc]
+        if bad:
+            return {"failed": True, "msg": "\n".join(bad)}
+        return {"changed": any("purged" in answer.stdout for answer in answers.values())}
 
     # --- once for the fleet --------------------------------------------------------------------
 
     def _gate(self, variables: dict[str, Any], ask: dict[str, Any], absent: bool) -> dict[str, Any]:
         """After every node was read and before any is changed."""
-        hosts = [str(host) for host in variables["ansible_play_hosts"]]
-        runs = {host: self._workspace.run(host) for host in hosts}
+        runs = self._runs()
         asked = Ask(
             confirm_seconds=ask["confirm_seconds"],
             phases=tuple(phase for phase in PHASES if phase in ask["phases"]),
@@ -219,8 +279,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types
             return {"failed": True, "msg": ProblemsError("the nodes", decision.problems).text()}
         for host, run in runs.items():
             self._workspace.save_run(host, run)
-        phases = {host: run["phases"] for host, run in runs.items()}
-        changing = [host for host in hosts if phases[host]]
+        changing = [host for host, run in runs.items() if run["phases"]]
         away = [str(h) for h in variables["ansible_play_hosts_all"] if str(h) not in runs]
         lines = [f"{host} was not reached and stays as it is" for host in away]
         lines += decision.notes
@@ -230,11 +289,11 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types
             "changed": False,
             "idle": not changing and not decision.missing,
             "waits": any(run["window"] and run["phases"] for run in runs.values()),
-            "phases": phases,
+            "phases": [p for p in PHASES if any(p in run["phases"] for run in runs.values())],
             "batches": [list(batch) for batch in decision.batches],
             "digest": decision.digest,
             "install": list(decision.missing) if asked.install else [],
-            "podnet_summary": f"{len(hosts)} nodes read, {len(changing)} to change",
+            "podnet_summary": f"{len(runs)} nodes read, {len(changing)} to change",
             "podnet_lines": lines,
         }
 
@@ -243,7 +302,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types
         hosts = [str(host) for host in variables["ansible_play_hosts_all"]]
         runs = {h: self._workspace.run(h) for h in hosts if self._workspace.has_run(h)}
         waited = {host: run for host, run in runs.items() if run["window"] and run["phases"]}
-        back = [host for host, run in waited.items() if run.get("back")]
+        back = [host for host, run in waited.items() if run.get("ended") == "rollback"]
         alone = [host for host in waited if host not in back]
         lines = ["the run failed; what failed stands above"]
         if back:
@@ -256,3 +315,23 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types
         elif not waited:
             lines.append("what was added elsewhere stays; it alters nothing that is in use")
         return {"failed": True, "msg": "\n".join(lines)}
+
+
+def _unread(text: str, unreachable: bool = False) -> dict[str, Any]:
+    return {"msg": text, "unreachable": unreachable}
+
+
+def _failure(where: str, answer: Answer) -> str:
+    """What went wrong with a phase on a node; empty when nothing did."""
+    if answer.away:
+        return f"{where}: the node was not reached\n    {answer.away}"
+    came = outcome(answer.stdout)
+    if answer.rc == 0 and came.state in ("applied", "committed"):
+        return ""
+    back = {
+        "undone": "everything was taken back; the node is as it was before",
+        "broken": "taking it back failed in part; run podnet-node rollback on the node",
+    }.get(came.state, "nothing was changed in this phase")
+    what = came.command or "staging the transaction"
+    said = came.error or answer.stderr.strip() or f"exit code {answer.rc}"
+    return f"{where}: {what}\n    {said}\n    {back}"

@@ -6,9 +6,12 @@ from __future__ import annotations
 import os
 from typing import Any
 
+from ansible import constants as C
+from ansible import context
 from ansible.errors import AnsibleError
 from ansible.plugins.action import ActionBase
 
+from ..plugin_utils.hints import Settings, hint
 from ..plugin_utils.intent.hosts import host_variables
 from ..plugin_utils.intent.problems import Problem, ProblemsError, shown
 from ..plugin_utils.peers import overlay_overhead
@@ -65,13 +68,24 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types
             "families": list(fabric.families),
             "pod_mtu": pod_mtu(fabric),
             "overlay_overhead": overlay_overhead(fabric),
-            "podnet_lines": found.notes(),
+            "podnet_lines": [*found.notes(), *self._hint(len(fabric.nodes))],
             "podnet_summary": (
                 f"{len(fabric.nodes)} nodes in {segments} segment{'s' if segments > 1 else ''}, "
                 f"mode {fabric.mode}, {' and '.join(fabric.families)}, "
                 f"pod MTU {pod_mtu(fabric)}"
             ),
         }
+
+    def _hint(self, nodes: int) -> list[str]:
+        """At most one line; other connections than ssh have settings of their own."""
+        connection = self._connection
+        if getattr(connection, "transport", "") != "ssh":
+            return []
+        names = ("ssh_args", "ssh_common_args", "ssh_extra_args")
+        args = " ".join(str(connection.get_option(name) or "") for name in names)
+        forks = context.CLIARGS.get("forks") or C.DEFAULT_FORKS
+        line = hint(Settings(forks, bool(connection.get_option("pipelining")), args), nodes)
+        return [line] if line else []
 
 
 def _stranger(name: str) -> Problem:

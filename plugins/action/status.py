@@ -26,8 +26,9 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types
         variables = task_vars or {}
         workspace = Workspace(args["output_dir"])
         try:
-            hosts = [str(host) for host in variables["ansible_play_hosts"]]
-            away = [h for h in map(str, variables["ansible_play_hosts_all"]) if h not in hosts]
+            everybody = [str(host) for host in variables["ansible_play_hosts_all"]]
+            hosts = [host for host in everybody if workspace.has_run(host)]
+            away = [host for host in everybody if host not in hosts]
             return {**result, **_status(workspace, hosts, away, args["drift"])}
         except WorkspaceError as error:
             return {**result, "failed": True, "msg": str(error)}

@@ -7,16 +7,20 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: converge
-short_description: Read a node, compare it with its definitions, change it as one transaction
+short_description: Read the nodes, compare each with its definitions, change it as one transaction
 version_added: 0.1.0
 description:
-  - Stage V(read) reads the node in one round trip and computes its changes and their undo.
+  - Each stage is one task for all nodes of the play, with at most C(forks) connections at a time,
+    made by the connection and become plugins that each node's variables name. Nodes with another
+    connection plugin than C(ansible.builtin.ssh) are asked one after the other.
+  - Stage V(read) reads each node in one round trip and computes its changes and their undo.
   - Stage V(gate) runs once and fails when any node is not ready, before any node is changed.
   - Stages V(add), V(switch) and V(remove) run one phase of the transaction in one round trip each.
     A phase that fails is taken back by the node itself.
   - A run that switches or removes anything waits for V(commit) on every node; without it within
     O(ask.confirm_seconds) each node takes everything back by itself. V(rollback) does that at once,
-    V(hold) gives the node its whole time once more, V(failed) says what came of a failed run.
+    V(hold) gives the node its whole time once more over a fresh connection, V(failed) says what
+    came of a failed run.
   - With O(state=absent) a node loses everything that podnet made on it; V(purge) comes last and
     takes podnet's own folder away.
   - Needs a POSIX shell, iproute2 and nftables on the node, and no Python.
@@ -26,6 +30,11 @@ options:
     type: str
     required: true
     choices: [read, gate, add, switch, remove, hold, commit, rollback, purge, failed]
+  only:
+    description: Nodes of the play that this stage is about; empty means all.
+    type: list
+    elements: str
+    default: []
   state:
     description: Whether the node shall have its part of the pod network, or nothing of podnet.
     type: str
@@ -111,12 +120,14 @@ EXAMPLES = r"""
   podnet.fabric.converge:
     stage: read
   register: converge_read
+  run_once: true
 """
 
 RETURN = r"""
 phases:
-  description: Phases with something to do, by node.
-  type: dict
+  description: Phases in which some node has something to do.
+  type: list
+  elements: str
   returned: stage gate
 batches:
   description: Nodes that switch, in the order in which they do.
@@ -140,12 +151,16 @@ install:
   type: list
   elements: str
   returned: stage gate
-generation:
-  description: Number of the current generation of the node; null when there is none.
-  type: int
+generations:
+  description: Number of the current generation of each node that was read; null when there is none.
+  type: dict
+  returned: stage read
+unread:
+  description: Nodes that could not be read, each with C(msg) and whether it was C(unreachable).
+  type: dict
   returned: stage read
 commands:
-  description: Number of commands of the phase.
+  description: Number of commands of the phase on all nodes.
   type: int
   returned: stages add, switch and remove
 """

@@ -13,6 +13,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -103,6 +104,9 @@ class Workspace:
         run: dict[str, Any] = self.load(f"run/{node}.json", "run the stage read first")
         return run
 
+    def drop_run(self, node: str) -> None:
+        self._file(f"run/{node}.json").unlink(missing_ok=True)
+
     def has_run(self, node: str) -> bool:
         return self._file(f"run/{node}.json").is_file()
 
@@ -153,6 +157,7 @@ def write(path: Path, text: str) -> bool:
     return True
 
 
+@cache
 def templates() -> dict[str, jinja2.Template]:
     """The roles' templates: definition → template."""
     env = environment()
@@ -163,11 +168,13 @@ def templates() -> dict[str, jinja2.Template]:
     }
 
 
+@cache
 def role_file(role: str, kind: str, name: str) -> str:
     """Text of a file of one of the collection's roles."""
     return (COLLECTION / "roles" / role / kind / name).read_text(encoding="utf-8")
 
 
+@cache
 def node_program() -> str:
     """`podnet-node` as it lies on a node: one file, replaced as a whole, whatever it is made of."""
     text = role_file("converge", "files", "podnet-node")

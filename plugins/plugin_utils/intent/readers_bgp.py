@@ -6,6 +6,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import Any
 
 from . import readers
@@ -19,6 +20,7 @@ FINGERPRINT = re.compile(r"fingerprint:[0-9a-f]{8}")
 SECRET = re.compile(r"[!-~]{1,80}")
 
 
+@lru_cache(maxsize=4)  # it is slow on purpose, and each node of a fleet asks
 def fingerprint(secret: str) -> str:
     """What stands for a secret wherever it is written. Deterministic, so that a change of it is
     seen; 32 bits of a slow hash, so that it confirms no guess: many secrets share one."""

@@ -1,0 +1,34 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Action `podnet.fabric.outcome`: what a run, whose stages serve all nodes, came to on one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ansible.errors import AnsibleConnectionFailure
+from ansible.plugins.action import ActionBase
+
+from ..plugin_utils.workspace import Workspace, WorkspaceError
+
+SPEC = {"unread": {"type": "dict", "default": {}}, "output_dir": {"type": "path"}}
+
+
+class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types
+    """Runs for each node; reads what the run has saved, and opens no connection."""
+
+    _requires_connection = False
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> Any:
+        result = super().run(tmp, task_vars)
+        _validation, args = self.validate_argument_spec(SPEC)
+        name = str((task_vars or {})["inventory_hostname"])
+        if unread := args["unread"].get(name):
+            if unread["unreachable"]:
+                raise AnsibleConnectionFailure(unread["msg"])
+            return {**result, "failed": True, "msg": unread["msg"]}
+        try:
+            run = Workspace(args["output_dir"]).run(name)
+        except WorkspaceError as error:
+            return {**result, "failed": True, "msg": str(error)}
+        commands = sum(len(run["shown"][phase]) for phase in run["phases"])
+        return {**result, "changed": bool(run["phases"]), "commands": commands}
