@@ -23,7 +23,7 @@ lint: setup ## ruff, mypy, ansible-lint, yamllint, shellcheck, documents in step
 	@tools/lint
 
 unit: setup ## Pure code, no root
-	$(PYTEST) -q tests/unit
+	$(PYTEST) -q -n 2 tests/unit
 
 golden: setup ## Inventories against the definitions and error texts that are kept
 	$(PYTEST) -q tests/golden
