@@ -87,7 +87,8 @@ def _files(paths: list[str]) -> dict[str, bytes]:
     """File name → content; a folder stands for the packages in it."""
     found_files: dict[str, bytes] = {}
     for path in map(Path, paths):
-        inside = sorted(p for p in path.iterdir() if p.suffix in (".deb", ".rpm"))
-        for file in inside if path.is_dir() else [path]:
-            found_files[file.name] = file.read_bytes()
+        inside = sorted(path.iterdir()) if path.is_dir() else [path]
+        for file in inside:
+            if file == path or file.suffix in (".deb", ".rpm"):
+                found_files[file.name] = file.read_bytes()
     return found_files
