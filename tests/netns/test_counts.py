@@ -48,8 +48,8 @@ class Cost:
 # condition that asks whether there is one. Sessions: a read; with it one for all phases of a run
 # that only adds; or else one for each phase, the fresh connection and the commit.
 MOST = {
-    "first apply": Cost(tasks=2, processes=260, sessions=2, bytes=60_000, connections=1),
-    "no change": Cost(tasks=0, processes=14, sessions=1, bytes=9_000, connections=0),
+    "first apply": Cost(tasks=2, processes=260, sessions=2, bytes=64_000, connections=1),
+    "no change": Cost(tasks=0, processes=14, sessions=1, bytes=12_500, connections=0),
     "one CIDR changed": Cost(tasks=2, processes=150, sessions=6, bytes=33_000, connections=1),
     "a node added": Cost(tasks=2, processes=230, sessions=5, bytes=33_000, connections=1),
 }
