@@ -135,7 +135,8 @@ class Campaign:
         self.ends.reverse()
 
     def random_shots(self, playbook: str, boundaries: list[str], count: int) -> Iterator[Shot]:
-        """Half of them somewhere between start and end, half while nodes are armed."""
+        """Half of them somewhere between start and end, half while nodes are armed: a stage is one
+        task for all nodes, so only these find some nodes through a phase and others not."""
         first = 1 + next(i for i, text in enumerate(boundaries) if PHASES[0] in text)
         for number in range(count):
             connections = self.random.random() < 0.5
@@ -163,7 +164,7 @@ def task_shots(playbook: str, boundaries: list[str], names: tuple[str, ...] = ()
 
 
 def result_shots(playbook: str, boundaries: list[str]) -> list[Shot]:
-    """One per result of a node while nodes are armed: some are through a phase, others not."""
+    """One per result while nodes are armed."""
     return [
         Shot(f"{playbook}, result", playbook, str(number), connections=number % 2 == 0)
         for number, text in enumerate(boundaries, 1)
@@ -189,15 +190,15 @@ def all_of_site(campaign: Campaign, seen: list[str]) -> list[Shot]:
 
 
 def phases_of_site(campaign: Campaign, seen: list[str]) -> list[Shot]:
-    return [*result_shots("site", seen), *campaign.random_shots("site", seen, 6)]
+    return [*result_shots("site", seen), *campaign.random_shots("site", seen, 14)]
 
 
 def all_of_converge(campaign: Campaign, seen: list[str]) -> list[Shot]:
-    return [*task_shots("converge", seen), *campaign.random_shots("converge", seen, 8)]
+    return [*task_shots("converge", seen), *campaign.random_shots("converge", seen, 12)]
 
 
 def phases_of_converge(campaign: Campaign, seen: list[str]) -> list[Shot]:
-    return [*result_shots("converge", seen), *campaign.random_shots("converge", seen, 12)]
+    return [*result_shots("converge", seen), *campaign.random_shots("converge", seen, 24)]
 
 
 # Pairs that the change does not concern, and the kills of the lab.
