@@ -197,9 +197,9 @@ def test_defaults_and_argument_specs_agree(role: Path) -> None:
 @pytest.mark.parametrize("role", roles(), ids=rel)
 def test_variables_of_a_role_are_known_to_the_inventory(role: Path) -> None:
     """Otherwise the plan refuses them as misspelt."""
-    from ansible_collections.podnet.fabric.plugins.plugin_utils.intent import schema
+    from ansible_collections.podnet.fabric.plugins.plugin_utils.intent import schema, tool_keys
 
-    known = {key.name for key in schema.FLEET_KEYS} | set(schema.TOOL_KEYS)
+    known = {key.name for key in schema.FLEET_KEYS} | set(tool_keys.TOOL_KEYS)
     known |= {f"podnet_{key.name}" for key in schema.NODE_KEYS}
     options = load(role / "meta/argument_specs.yml")["argument_specs"]["main"].get("options", {})
     assert set(options) <= known, f"not in intent/schema.py: {sorted(set(options) - known)}"

@@ -117,9 +117,9 @@ def guides() -> list[Path]:
 
 @pytest.mark.parametrize("path", guides(), ids=rel)
 def test_a_guide_names_variables_and_pages_that_are_there(path: Path) -> None:
-    from ansible_collections.podnet.fabric.plugins.plugin_utils.intent import schema
+    from ansible_collections.podnet.fabric.plugins.plugin_utils.intent import schema, tool_keys
 
-    known = {key.name for key in schema.FLEET_KEYS} | set(schema.TOOL_KEYS) | {"podnet_yes"}
+    known = {key.name for key in schema.FLEET_KEYS} | set(tool_keys.TOOL_KEYS) | {"podnet_yes"}
     known |= {f"podnet_{key.name}" for key in schema.NODE_KEYS}
     text = path.read_text(encoding="utf-8")
     # podnet_x_… is a family of names, and podnet_x{ or podnet_x_total a metric of the report.

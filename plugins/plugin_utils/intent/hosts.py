@@ -10,7 +10,7 @@ from typing import Any
 
 from . import kubespray
 from .problems import PREFIX
-from .schema import TOOL_KEYS
+from .tool_keys import TOOL_KEYS
 
 
 def host_variables(task_vars: Mapping[str, Any], group: str) -> kubespray.Translation:

@@ -12,7 +12,8 @@ from .model import Cni, Fabric, Node, family_of
 from .problems import PREFIX, Problem, nearest, shown
 from .readers import NAME, wrong_type
 from .readers_bgp import READERS
-from .schema import FLEET_KEYS, NODE_KEYS, REQUIRED, RUNTIME_FOLDERS, TOOL_KEYS, Key
+from .schema import FLEET_KEYS, NODE_KEYS, REQUIRED, RUNTIME_FOLDERS, Key
+from .tool_keys import TOOL_KEYS
 
 FLEET_NAMES = frozenset(key.name for key in FLEET_KEYS)
 NODE_NAMES = frozenset(PREFIX + key.name for key in NODE_KEYS)

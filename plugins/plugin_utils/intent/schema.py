@@ -11,8 +11,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from .tool_keys import TOOL_KEYS as TOOL_KEYS
-
 REQUIRED = object()
 
 

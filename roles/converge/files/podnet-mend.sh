@@ -97,7 +97,8 @@ mend() {
     cut -f 2- now >todo
     run_lines todo -force >errors 2>&1
     (missing) >next
-    grep -vxFf before next >>before # what went only while this was at work is healed as well
+    # What went only while this was at work is healed as well.
+    went=$(grep -vxFf before next) && printf '%s\n' "$went" >>before
     cmp -s now next && [ "$pass" != 1 ] && break
     mv -f next now
   done
