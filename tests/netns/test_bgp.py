@@ -55,6 +55,22 @@ def test_a_second_run_changes_nothing(fleet: Fleet) -> None:
     assert {n: snapshot(fleet, n) for n in fleet.nodes} == before
 
 
+def test_a_change_is_one_and_keeps_the_sessions(fleet: Fleet) -> None:
+    """FRR takes the new file as it is: the next run finds it so, and nobody else has a copy."""
+    up = "vtysh -N podnet -c 'show bgp summary json' | grep -c '\"connectionsDropped\":0,'"
+    fleet.data["podnet"]["vars"]["podnet_cluster_cidrs"] = ["10.64.0.0/15", "fd00:64::/48"]
+    fleet.write()
+    assert "4 to change" in fleet.play("converge", check=True).stdout
+    assert "0 to change" in fleet.play("converge", check=True).stdout
+    running = "vtysh -N podnet -c 'show running-config' | grep -c 'permit 10.64.0.0/15'"
+    for node in fleet.nodes:
+        assert fleet.ssh(node, running) == "1\n"
+        assert fleet.ssh(node, up) == ("6\n" if node in fleet.nodes[:2] else "4\n")
+        assert fleet.ssh(
+            node, "grep -rlsF -- '" + SECRET + "' /etc/frr /etc/podnet /run /var/log"
+        ).split() == ["/etc/frr/podnet/frr.conf"]
+
+
 ADVERTISE = "vtysh -N podnet -c 'configure terminal' -c 'router bgp 64512' -c 'address-family ipv4'"
 
 

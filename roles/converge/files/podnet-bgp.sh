@@ -20,7 +20,7 @@ bgp_apply() {
     chmod 640 $new || return
   errors=$(vtysh -N podnet -C -f $new 2>&1) ||
     { printf '%s\n' "$errors" | grep -v ' password '; rm -f $new; return 1; }
-  back_up $frr/frr.conf && mv -f $new $frr/frr.conf && bgp_changed
+  back_up $frr/frr.conf && mv -f $new $frr/frr.conf && rm -f $frr/frr.conf.sav && bgp_changed
 }
 with_password() {
   awk -v file="$txn/files/password" 'BEGIN { getline secret <file; mark = "@podnet_bgp_password@" }
@@ -29,8 +29,10 @@ with_password() {
 }
 bgp_changed() {
   bgp_runs || { bgp_start; return; }
-  # Its log would show the lines with the password.
-  $frr_bin/frr-reload.py -N podnet --log-level critical --reload $frr/frr.conf >"$run/frr-reload" 2>&1 ||
+  # Its log would show the lines with the password. With -N it would write the file anew, in the words
+  # of FRR, and keep the old one beside it.
+  $frr_bin/frr-reload.py --confdir $frr --vty_socket $frr_run --log-level critical \
+    --reload $frr/frr.conf >"$run/frr-reload" 2>&1 ||
     { grep -v ' password ' "$run/frr-reload" | tail -n 5; return 1; }
 }
 bgp_start() {
