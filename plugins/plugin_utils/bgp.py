@@ -5,6 +5,10 @@ Sessions are derived. Nodes of one segment and AS that reflect have sessions wit
 others have sessions with the reflectors alone, or with each other where there is no reflector. Each
 family has sessions of its own over addresses of that family, so the next hop is always the peer's
 underlay address.
+
+Where VXLAN carries pods between segments, a segment listens by its reflectors, or by all its nodes
+where it has none. Every node of the other segments tells these about its own ranges, of both
+families in one session, with next hops inside the tunnel; reflectors pass that on in their segment.
 """
 
 from __future__ import annotations
@@ -15,6 +19,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from .backends.bgp import together
+from .backends.bgp_vxlan import across
 from .intent.model import FAMILIES, Fabric, Family, Node, family_of, gateway_of
 from .plan import NodePlan
 
@@ -35,7 +40,7 @@ def template_values(fabric: Fabric, plan: NodePlan) -> dict[str, Any]:
         "password": PASSWORD if fabric.bgp_password else "",
         "fingerprint": fabric.bgp_password or "",
         "families": [_family(fabric, plan, family) for family in fabric.families],
-        "groups": list(_groups(fabric, node)),
+        "groups": [group for group in _groups(fabric, node) if group["members"] or group["ranges"]],
     }
 
 
@@ -56,6 +61,7 @@ def _family(fabric: Fabric, plan: NodePlan, family: Family) -> dict[str, Any]:
         "name": family,
         "keyword": KEYWORD[family],
         "own": sorted(own),
+        "tunnels": [{"cidr": cidr, "next_hop": gateway_of(cidr)} for cidr in sorted(own)],
         "source": gateway,
         "accepted": [
             {"cidr": cidr, "length": length} for cidr, length in accepted(fabric, plan, family)
@@ -78,7 +84,9 @@ def accepted(fabric: Fabric, plan: NodePlan, family: Family) -> list[tuple[str, 
 def _groups(fabric: Fabric, node: Node) -> Iterator[dict[str, Any]]:
     """Peer groups: sessions of one kind and family, with what they have in common."""
     near = [peer for peer in fabric.nodes if peer is not node and together(node, peer)]
+    far = [peer for peer in fabric.nodes if across(node, peer)]
     reflectors = [peer for peer in near if peer.bgp_reflector]
+    yield from _tunnelled(fabric, node, near, far)
     for family in FAMILIES:
         source = node.underlay.get(family)
         if source is None or family not in fabric.families:
@@ -86,7 +94,7 @@ def _groups(fabric: Fabric, node: Node) -> Iterator[dict[str, Any]]:
         most = _most(fabric, family)
         if node.bgp_reflector:
             clients = [peer for peer in near if not peer.bgp_reflector]
-            ranges = _ranges(fabric, source)
+            ranges = _ranges(fabric, [source], _addresses(far, family))
             named = [a for a in _addresses(clients, family) if not _inside(a, ranges)]
             yield _group("clients", family, node, named, ranges, PREFIXES_OF_A_NODE)
             kind = "reflectors"
@@ -102,17 +110,37 @@ def _groups(fabric: Fabric, node: Node) -> Iterator[dict[str, Any]]:
         yield {**group, "asns": {p.address: p.asn for p in routers}}
 
 
+def _tunnelled(
+    fabric: Fabric, node: Node, near: list[Node], far: list[Node]
+) -> Iterator[dict[str, Any]]:
+    """Sessions with nodes of other segments: of one that listens with all of them, of another with
+    those that listen."""
+    family = fabric.underlay_family
+    if family is None or not far:
+        return
+    listens = node.bgp_reflector or not any(peer.bgp_reflector for peer in near)
+    reflecting = {peer.segment for peer in far if peer.bgp_reflector}
+    peers = [p for p in far if listens or p.bgp_reflector or p.segment not in reflecting]
+    ranges = []
+    if node.bgp_reflector:
+        close = [node.underlay[family], *_addresses(near, family)]
+        ranges = _ranges(fabric, _addresses(far, family), close)
+    named = [a for a in _addresses(peers, family) if not _inside(a, ranges)]
+    group = _group("tunnels", family, node, named, ranges, PREFIXES_OF_A_NODE)
+    yield {**group, "families": list(fabric.families), "out": "tunnel"}
+
+
 def _group(
     kind: str, family: Family, node: Node, members: list[str], ranges: list[str], most: int
 ) -> dict[str, Any]:
     return {
         "name": f"podnet-{kind}-{family}",
-        "family": family,
+        "families": [family],
         "source": node.underlay[family],
         "members": members,
         "ranges": ranges,
         "clients": kind == "clients",
-        "reflects": node.bgp_reflector and kind in ("clients", "reflectors"),
+        "out": "reflect" if node.bgp_reflector and kind in ("clients", "reflectors") else "own",
         "asns": {},
         "most": most,
     }
@@ -123,9 +151,14 @@ def _addresses(peers: Iterable[Node], family: Family) -> list[str]:
     return [str(address) for address in sorted(found, key=int)]
 
 
-def _ranges(fabric: Fabric, source: str) -> list[str]:
-    """Networks in which a reflector listens: those that it is in itself, its segment's."""
-    return [cidr for cidr in fabric.bgp_listen_ranges if _inside(source, [cidr])]
+def _ranges(fabric: Fabric, some: list[str], none: list[str]) -> list[str]:
+    """Networks in which a reflector listens for sessions of one kind: with some of these addresses,
+    and none of those. Who is in a network of both kinds has to be named."""
+    return [
+        cidr
+        for cidr in fabric.bgp_listen_ranges
+        if any(_inside(a, [cidr]) for a in some) and not any(_inside(a, [cidr]) for a in none)
+    ]
 
 
 def _inside(address: str, networks: Iterable[str]) -> bool:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from types import MappingProxyType
 
-from .backends import BACKENDS, Target, serving
+from .backends import BACKENDS, Target, learns, serving
 from .intent.model import FAMILIES, Fabric, Family, Node, family_of
 from .kernel.objects import FdbEntry, KernelObject, Neighbour, Route, lines
 
@@ -25,34 +25,62 @@ NOTHING_RETIRING: Retiring = MappingProxyType({})
 # The place of a node's own address in what it shares with others. No name has such a letter.
 SOURCE: Mapping[Family, str] = {"ipv4": "<ipv4>", "ipv6": "<ipv6>"}
 Sources = Mapping[Family, str]
-# What a backend may know of a node: its segment and the families of its underlay.
-Kind = tuple[str, tuple[Family, ...]]
+# Families of a node's underlay, and of the routers that it has BGP sessions with.
+Reach = tuple[tuple[Family, ...], tuple[Family, ...]]
+# What a backend may know of a node: its AS where routes are learned, its segment, its reach.
+Kind = tuple[int, str, Reach]
 
 
-def kind_of(node: Node) -> Kind:
+def kind_of(fabric: Fabric, node: Node) -> Kind:
     """What backends decide by; nodes of one kind need not be asked one by one."""
-    return (node.segment, tuple(f for f in FAMILIES if f in node.underlay))
+    underlay = tuple(f for f in FAMILIES if f in node.underlay)
+    if not learns(fabric):
+        return (0, node.segment, (underlay, ()))
+    routers = {family_of(router.address) for router in node.bgp_peers}
+    return (node.bgp_asn, node.segment, (underlay, tuple(f for f in FAMILIES if f in routers)))
 
 
 def alike_pairs(fabric: Fabric) -> Iterator[tuple[Node, Node]]:
-    """One pair for all that every backend treats alike: families of the one, families of the other,
-    and whether they share a segment. O(nodes), however many segments there are."""
-    seen: set[tuple[tuple[Family, ...], tuple[Family, ...], bool]] = set()
-    # Families → the first node that has them, and the first one in another segment than that.
-    first: dict[tuple[Family, ...], Node] = {}
-    other: dict[tuple[Family, ...], Node] = {}
+    """One pair for all that every backend treats alike: reach of the one, reach of the other, and
+    what they share: AS and segment, the AS alone, or neither. O(nodes), however many segments there
+    are."""
+    seen: set[tuple[Reach, Reach, int]] = set()
     near: dict[Kind, Node] = {}
+    same_as: dict[tuple[int, Reach], Two] = {}
+    everywhere: dict[Reach, Two] = {}
     for node in fabric.nodes:
-        segment, families = kind_of(node)
-        for theirs, peer in first.items():
-            far = peer if peer.segment != segment else other.get(theirs)
-            for mate, same in ((near.get((segment, theirs)), True), (far, False)):
-                if mate is not None and (theirs, families, same) not in seen:
-                    seen.add((theirs, families, same))
+        asn, segment, reach = kind = kind_of(fabric, node)
+        for theirs, found in everywhere.items():
+            mates = (
+                near.get((asn, segment, theirs)),
+                same_as.get((asn, theirs), NOBODY).but(segment),
+                found.but(str(asn)),
+            )
+            for shared, mate in enumerate(mates):
+                if mate is not None and (theirs, reach, shared) not in seen:
+                    seen.add((theirs, reach, shared))
                     yield mate, node
-        if first.setdefault(families, node).segment != segment:
-            other.setdefault(families, node)
-        near.setdefault((segment, families), node)
+        near.setdefault(kind, node)
+        same_as.setdefault((asn, reach), Two()).note(segment, node)
+        everywhere.setdefault(reach, Two()).note(str(asn), node)
+
+
+class Two:
+    """The first node of all, and the first one in another place than that."""
+
+    def __init__(self) -> None:
+        self._found: dict[str, Node] = {}
+
+    def note(self, place: str, node: Node) -> None:
+        if len(self._found) < 2:
+            self._found.setdefault(place, node)
+
+    def but(self, place: str) -> Node | None:
+        """One that is not in this place."""
+        return next((node for at, node in self._found.items() if at != place), None)
+
+
+NOBODY = Two()
 
 
 def overlay_overhead(fabric: Fabric) -> int:
@@ -135,7 +163,7 @@ class Peers:
         self.fabric = fabric
         self.retiring = retiring
         self._index = {node.name: number for number, node in enumerate(fabric.nodes)}
-        self._kind = [kind_of(node) for node in fabric.nodes]
+        self._kind = [kind_of(fabric, node) for node in fabric.nodes]
         self._cidrs = [(*n.pod_cidrs, *retiring.get(n.name, ())) for n in fabric.nodes]
         self._families = [tuple(map(family_of, cidrs)) for cidrs in self._cidrs]
         self._of_kind: dict[Kind, list[Way]] = {}

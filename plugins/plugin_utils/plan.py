@@ -24,6 +24,7 @@ from .kernel.objects import (
 )
 from .peers import (
     NOTHING_RETIRING,
+    Kind,
     Peers,
     Retiring,
     Sources,
@@ -167,10 +168,9 @@ def _or_else(fabric: Fabric) -> str:
 
 def _representative_pairs(fabric: Fabric) -> Iterator[tuple[Node, Node]]:
     """One pair per pair of kinds of node, so that each reason is told once."""
-    kinds: dict[tuple[object, ...], list[Node]] = {}
+    kinds: dict[Kind, list[Node]] = {}
     for node in fabric.nodes:
-        routers = frozenset(family_of(router.address) for router in node.bgp_peers)
-        kinds.setdefault((*kind_of(node), node.bgp_asn, routers), []).append(node)
+        kinds.setdefault(kind_of(fabric, node), []).append(node)
     groups = list(kinds.values())
     for index, group in enumerate(groups):
         if len(group) > 1:

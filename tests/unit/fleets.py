@@ -85,6 +85,31 @@ def hosts(draw: st.DrawFn, most: int = 6) -> Hosts:
 
 
 @st.composite
+def speakers(draw: st.DrawFn) -> Fabric:
+    """A fleet of mode bgp: one AS, routers in some segments; or an AS and routers for each one."""
+    fleet = draw(hosts())
+    families = draw(st.sampled_from(FAMILY_SETS))
+    asns = draw(st.booleans())
+    segments = {values["podnet_segment"] for values in fleet.values()}
+    routed = {segment: asns or draw(st.booleans()) for segment in sorted(segments)}
+    addresses = {"ipv4": "192.0.2.250", "ipv6": "2001:db8::fa"}
+    for number, values in enumerate(fleet.values(), 1):
+        segment = values["podnet_segment"]
+        own = {"ipv4": f"192.0.2.{number}", "ipv6": f"2001:db8::{number:x}"}
+        values |= row(number, families) | {
+            "podnet_cluster_cidrs": [CLUSTER[family] for family in families],
+            "podnet_mode": "bgp",
+            "podnet_underlay_addresses": [own[family] for family in families],
+            "podnet_bgp_reflector": draw(st.booleans()),
+            "podnet_bgp_asn": 65000 + (sorted(segments).index(segment) if asns else 0),
+            "podnet_bgp_peers": [
+                {"address": addresses[f], "asn": 64999} for f in families if routed[segment]
+            ],
+        }
+    return compile_fleet(fleet)
+
+
+@st.composite
 def fabrics(draw: st.DrawFn, most: int = 6) -> Fabric:
     return compile_fleet(draw(hosts(most=most)))
 

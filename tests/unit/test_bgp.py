@@ -5,18 +5,21 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from dataclasses import replace
 from typing import Any
 
 import pytest
 from ansible_collections.podnet.fabric.plugins.plugin_utils import frr
 from ansible_collections.podnet.fabric.plugins.plugin_utils.changes import Change, ChangeSet
+from ansible_collections.podnet.fabric.plugins.plugin_utils.fleet.ranges import unasked
 from ansible_collections.podnet.fabric.plugins.plugin_utils.intent.model import Fabric
 from ansible_collections.podnet.fabric.plugins.plugin_utils.intent.problems import ProblemsError
 from ansible_collections.podnet.fabric.plugins.plugin_utils.intent.variables import variables_of
 from ansible_collections.podnet.fabric.plugins.plugin_utils.kernel.objects import (
     ROUTE_METRIC,
     YIELDING_METRIC,
+    Neighbour,
     Route,
 )
 from ansible_collections.podnet.fabric.plugins.plugin_utils.kernel.state import State
@@ -73,6 +76,69 @@ def test_ten_thousand_nodes_and_one_more() -> None:
     asked = [1, 2, 3, 4999, 9999]
     ranges = {"podnet_bgp_listen_ranges": LISTEN}
     assert changed_by_one_more(10_000, asked, reflectors=2, **ranges) == []
+
+
+# --- several segments whose routers know no pod CIDR -------------------------------------------
+
+
+def racks(ranges: list[str], far: int = 2) -> Fabric:
+    """Two nodes of rack a, of which the first reflects, and some of rack b, where none does."""
+    hosts = {}
+    for rack, numbers in (("a", (1, 2)), ("b", range(3, 3 + far))):
+        for number in numbers:
+            hosts[f"node-{number}"] = {
+                "podnet_cluster_cidrs": ["10.64.0.0/16"],
+                "podnet_pod_cidrs": [f"10.64.{number}.0/24"],
+                "podnet_underlay_addresses": [f"192.168.{ord(rack) - 96}.{number}"],
+                "podnet_segment": rack,
+                "podnet_mode": "bgp",
+                "podnet_bgp_reflector": number == 1,
+                "podnet_bgp_listen_ranges": ranges,
+            }
+    return compile_fleet(hosts)
+
+
+def tunnels(fabric: Fabric, name: str) -> tuple[list[str], list[str]]:
+    """Addresses and networks of a node's sessions with other segments, as frr.conf has them."""
+    text = render_node(fabric, plan_node(fabric, name), templates())["frr.conf"]
+    named = re.findall(r" neighbor (\S+) peer-group podnet-tunnels-ipv4\n", text)
+    listened = re.findall(r" bgp listen range (\S+) peer-group podnet-tunnels-ipv4\n", text)
+    return named, listened
+
+
+def test_a_segment_listens_by_its_reflectors_or_by_all_its_nodes() -> None:
+    fabric = racks(["192.168.1.0/24", "192.168.2.0/24"])
+    assert tunnels(fabric, "node-1") == ([], ["192.168.2.0/24"])
+    assert tunnels(fabric, "node-2") == (["192.168.2.3", "192.168.2.4"], [])
+    for name in ("node-3", "node-4"):
+        assert tunnels(fabric, name) == (["192.168.1.1", "192.168.1.2"], [])
+
+
+def test_a_network_that_holds_both_kinds_of_peer_is_not_listened_in() -> None:
+    fabric = racks(["192.168.0.0/16"])
+    assert tunnels(fabric, "node-1") == (["192.168.2.3", "192.168.2.4"], [])
+    text = render_node(fabric, plan_node(fabric, "node-1"), templates())["frr.conf"]
+    assert "listen range" not in text
+    assert " neighbor 192.168.1.2 peer-group podnet-clients-ipv4\n" in text
+
+
+def test_one_more_node_of_another_segment_is_a_way_to_a_vtep_and_no_session() -> None:
+    before, after = (racks(["192.168.1.0/24", "192.168.2.0/24"], far) for far in (2, 3))
+    old, new = (render_node(f, plan_node(f, "node-1"), templates()) for f in (before, after))
+    assert {name for name in new if new[name] != old[name]} == {
+        *("fdb.batch", "vxlan.batch", "routes.batch", "podnet.nft", "manifest.json"),
+    }
+
+
+def test_a_silent_nodes_old_range_stays_learned() -> None:
+    """Known by the next hop that the others have learned, and the VTEP behind it."""
+    fabric = racks([])
+    have = State(
+        learned={"10.64.103.0/24": "10.64.103.1", "10.64.3.0/24": "10.64.3.1"},
+        neighbours=(Neighbour("pn64", "10.64.103.1", fabric.by_name["node-3"].vtep_mac),),
+    )
+    assert unasked(fabric, {"node-1": have}, frozenset()) == {"node-3": ("10.64.103.0/24",)}
+    assert unasked(fabric, {"node-1": have, "node-3": State()}, frozenset()) == {}
 
 
 # --- a migration ------------------------------------------------------------------------------

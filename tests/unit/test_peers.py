@@ -27,7 +27,7 @@ from ansible_collections.podnet.fabric.plugins.plugin_utils.plan import (
     plan_node,
 )
 from ansible_collections.podnet.fabric.plugins.plugin_utils.render import DEFINITIONS, render_node
-from fleets import Hosts, fabrics
+from fleets import Hosts, fabrics, speakers
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from inventories import variables
@@ -51,7 +51,7 @@ OLD = {"ipv4": "10.64.200.0/24", "ipv6": "fd00:64:0:200::/64"}
 
 
 @QUICK
-@given(fabrics(), st.booleans())
+@given(st.one_of(fabrics(), speakers()), st.booleans())
 def test_shared_ways_are_what_each_pair_gives_by_itself(fabric: Fabric, old: bool) -> None:
     """Asked pair by pair, with the node itself and its real source, as the backends offer it."""
     last = fabric.nodes[-1]
@@ -79,20 +79,20 @@ def test_shared_ways_are_what_each_pair_gives_by_itself(fabric: Fabric, old: boo
 
 
 @QUICK
-@given(fabrics())
+@given(st.one_of(fabrics(), speakers()))
 def test_alike_pairs_stand_for_all(fabric: Fabric) -> None:
     """Whatever backends decide by, a pair that is alike is asked, and few are."""
 
-    def alike(one: Node, two: Node) -> frozenset[object]:
-        return frozenset(itertools.permutations((kind_of(one)[1], kind_of(two)[1])))
+    def alike(one: Node, two: Node) -> tuple[object, ...]:
+        (asn, place, reach), (their_asn, their_place, theirs) = (
+            kind_of(fabric, node) for node in (one, two)
+        )
+        shared = (asn == their_asn, (asn, place) == (their_asn, their_place))
+        return (frozenset(itertools.permutations((reach, theirs))), *shared)
 
-    pairs = [(alike(*pair), pair[0].segment == pair[1].segment) for pair in alike_pairs(fabric)]
-    every = {
-        (alike(one, two), one.segment == two.segment)
-        for one, two in itertools.combinations(fabric.nodes, 2)
-    }
-    assert set(pairs) == every
-    assert len(pairs) <= 2 * 9
+    pairs = [alike(*pair) for pair in alike_pairs(fabric)]
+    assert set(pairs) == {alike(*pair) for pair in itertools.combinations(fabric.nodes, 2)}
+    assert len(pairs) <= 3 * 9
 
 
 @settings(max_examples=200, deadline=None)

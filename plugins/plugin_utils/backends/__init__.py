@@ -7,18 +7,18 @@ from collections.abc import Mapping
 from typing import cast
 
 from ..intent.model import Fabric, Family, Node
-from . import bgp, host_routes, vxlan
+from . import bgp, bgp_vxlan, host_routes, vxlan
 from .base import Backend, Target
 
 BACKENDS: Mapping[str, Backend] = {
-    module.name: cast(Backend, module) for module in (host_routes, vxlan, bgp)
+    module.name: cast(Backend, module) for module in (host_routes, vxlan, bgp, bgp_vxlan)
 }
 
 MODES: Mapping[str, tuple[Backend, ...]] = {
     "routed": (BACKENDS["host_routes"],),
     "vxlan": (BACKENDS["vxlan"],),
     "auto": (BACKENDS["host_routes"], BACKENDS["vxlan"]),
-    "bgp": (BACKENDS["bgp"],),
+    "bgp": (BACKENDS["bgp"], BACKENDS["bgp_vxlan"]),
 }
 
 

@@ -47,7 +47,7 @@ def delivered(trip: Trip) -> Iterator[Certain]:
 def encapsulated(trip: Trip, node: str) -> Iterator[Certain]:
     """Rules on a node that see the packets between the VTEPs."""
     outer = trip.scene.fabric.underlay_family
-    if trip.backend != "vxlan" or outer is None or trip.only_large:
+    if not trip.tunnelled or outer is None or trip.only_large:
         return
     by_name, port = trip.scene.fabric.by_name, trip.scene.fabric.vxlan_port
     ends = (by_name[trip.source].underlay[outer], by_name[trip.target].underlay[outer])

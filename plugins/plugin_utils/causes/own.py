@@ -32,7 +32,7 @@ def on_node(trip: Trip, node: str) -> Iterator[Cause]:
         yield from _wrong(trip, node, bridge)
         return
     used = {trip.scene.fabric.bridge, trip.scene.fabric.vxlan_device}
-    if trip.backend != "vxlan":
+    if not trip.tunnelled:
         used.remove(trip.scene.fabric.vxlan_device)
     links = [link for link in plan.links if link.name in used]
     # The overlay device has an address for the reverse path filter alone.

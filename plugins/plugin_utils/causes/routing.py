@@ -57,7 +57,7 @@ def _culprit(trip: Trip, look: Look, address: str, expected: str, found: str) ->
 
 def underlay(trip: Trip) -> Iterator[Certain]:
     """The way of the packets between the nodes, where the pair uses VXLAN."""
-    if trip.backend != "vxlan":
+    if not trip.tunnelled:
         return
     look, dev = trip.scene.looks[trip.source], trip.underlay(trip.source)
     address = trip.scene.fabric.by_name[trip.target].underlay.get(trip.outer, "")

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any
 
+from ..backends import BACKENDS
 from ..intent.model import Fabric, Family
 from ..plan import NodePlan, plan_fleet
 from ..verdicts.observations import Missing, Start
@@ -108,11 +109,15 @@ class Trip:
         return self.scene.address(node, self.family)
 
     @property
+    def tunnelled(self) -> bool:
+        """Between the nodes, packets travel inside others."""
+        backend = BACKENDS.get(self.backend)
+        return backend is not None and backend.overhead(self.scene.fabric) > 0
+
+    @property
     def outer(self) -> Family:
         """Family of the packets between the nodes."""
-        if self.backend == "vxlan" and self.scene.fabric.underlay_family:
-            return self.scene.fabric.underlay_family
-        return self.family
+        return (self.tunnelled and self.scene.fabric.underlay_family) or self.family
 
     def underlay(self, node: str) -> str:
         """The node's interface in the underlay; empty when it is not known."""
@@ -122,5 +127,4 @@ class Trip:
 
     def arrival(self, node: str) -> str:
         """The interface by which packets of the peer come to a node."""
-        vxlan = self.backend == "vxlan"
-        return self.scene.fabric.vxlan_device if vxlan else self.underlay(node)
+        return self.scene.fabric.vxlan_device if self.tunnelled else self.underlay(node)

@@ -40,7 +40,7 @@ def arrival(trip: Trip) -> Iterator[Certain]:
     node, dev = trip.target, trip.arrival(trip.target)
     settings = trip.scene.looks[node].state.sysctls
     path = f"net/ipv4/conf/{dev}/"
-    if trip.backend != "vxlan" and settings.get(path + "forwarding") == "0":
+    if not trip.tunnelled and settings.get(path + "forwarding") == "0":
         everywhere = settings.get("net/ipv4/ip_forward") == "0"
         where = "net/ipv4/ip_forward" if everywhere else path + "forwarding"
         yield Cause(node, "setting", where, "1", "0", f"echo 1 >/proc/sys/{where}"), True
@@ -57,7 +57,7 @@ def checksums(trip: Trip) -> Iterator[Cause]:
     """Nothing else is wrong, and the receiving node threw encapsulated packets away."""
     look = trip.scene.looks[trip.target]
     before = (trip.scene.checksums or {}).get(trip.target)
-    if trip.backend == "vxlan" and before is not None and look.checksums > before:
+    if trip.tunnelled and before is not None and look.checksums > before:
         dev = trip.underlay(trip.source)
         found = f"{trip.target} threw {look.checksums - before} packets away for theirs"
         repair = f"ethtool -K {dev} tx-udp_tnl-segmentation off tx-udp_tnl-csum-segmentation off"
@@ -80,7 +80,7 @@ def between(
         mtu = min(scene.fabric.by_name[n].underlay_mtu for n in pair)
         text = "raise its MTU, or declare the smaller one in podnet_underlay_mtu"
         return Cause(one, "underlay", name, f"packets of {mtu} bytes pass", "smaller only", text)
-    hidden = trips[0].backend == "vxlan" and alone and len(scene.fabric.families) > 1
+    hidden = trips[0].tunnelled and alone and len(scene.fabric.families) > 1
     if hidden or not {"icmp", "tcp", "udp"} <= kinds:
         text = f"`nft list ruleset` and `ip route get` on {one} and {two}; not in the underlay"
         found = f"lost: {', '.join(sorted(kinds))}"

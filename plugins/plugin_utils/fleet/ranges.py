@@ -85,12 +85,13 @@ def unasked(
     ranges: dict[str, dict[str, None]] = {}
     for state in states.values():
         macs = {(item.dev, item.address): item.mac for item in state.neighbours}
-        for route in state.routes:
-            mac = macs.get((route.dev or "", route.via), "")
-            owner = by_hop.get(route.via) or by_mac.get(mac)
+        routed = [(route.dst, route.via, route.dev or "") for route in state.routes]
+        routed += [(dst, via, fabric.vxlan_device) for dst, via in state.learned.items()]
+        for dst, via, dev in routed:
+            owner = by_hop.get(via) or by_mac.get(macs.get((dev, via), ""))
             silent = owner is not None and owner not in states and owner not in lost
-            if owner is not None and silent and route.dst not in settled:
-                ranges.setdefault(owner, {})[route.dst] = None
+            if owner is not None and silent and dst not in settled:
+                ranges.setdefault(owner, {})[dst] = None
     return {node: tuple(sorted(cidrs)) for node, cidrs in sorted(ranges.items())}
 
 

@@ -79,7 +79,8 @@ FLEET_KEYS: tuple[Key, ...] = (
         about=(
             "How packets get to other nodes: `routed` (host routes, one segment), `vxlan` "
             "(overlay for every pair), `auto` (host routes inside a segment, VXLAN between "
-            "segments), `bgp` (routes that FRR on the nodes announces and learns, docs/bgp.md)."
+            "segments), `bgp` (the same, with routes that FRR on the nodes announces and learns, "
+            "or with routers that carry pod CIDRs, docs/bgp.md)."
         ),
     ),
     Key(
@@ -87,8 +88,8 @@ FLEET_KEYS: tuple[Key, ...] = (
         "cidrs",
         (),
         about=(
-            "Networks of the underlay from which route reflectors accept their segment's nodes "
-            "without naming them, so that a new node changes no reflector."
+            "Networks of the underlay, each of one segment, from which route reflectors accept "
+            "nodes without naming them, so that a new node changes no reflector's sessions."
         ),
     ),
     Key(
@@ -342,7 +343,10 @@ NODE_KEYS: tuple[Key, ...] = (
         DEFAULT_ASN,
         1,
         4294967294,
-        about="AS number of the node. Nodes of one segment and one AS talk BGP to each other.",
+        about=(
+            "AS number of the node. Nodes of one segment and one AS talk BGP to each other; those "
+            "of one AS in several segments, too, where no routers carry pod CIDRs."
+        ),
     ),
     Key(
         "bgp_reflector",

@@ -19,7 +19,12 @@ DETAILS = 1500
 WHOLE = 100  # nodes; the matrix of more is folded
 FOLDED = 40  # nodes with findings that a folded matrix shows
 BAD = ("failure", "error")
-LABELS = {"host_routes": "direct, host routes", "vxlan": "VXLAN"}
+LABELS = {
+    "host_routes": "direct, host routes",
+    "vxlan": "VXLAN",
+    "bgp": "direct, BGP",
+    "bgp_vxlan": "VXLAN, BGP",
+}
 FAMILIES = {"ipv4": "IPv4", "ipv6": "IPv6"}
 
 

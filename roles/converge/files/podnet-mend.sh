@@ -55,7 +55,8 @@ missing() {
     kind == "@fdb" { have["fdb replace " $1 " dev " word("dev") " dst " word("dst") " self permanent"] }
     kind == "@route" {
       dst = $1 (index($1, "/") ? "" : arg); routed[dst] = 1
-      start = "route replace " dst " via " word("via"); end = " proto 112 metric " word("metric")
+      via = word("via"); end = " proto 112 metric " word("metric")
+      start = "route replace " dst (via == "" ? "" : " via " via)
       if (word("src") != "") end = " src " word("src") end
       onlink = / onlink/ ? " onlink" : ""
       have[start " dev " word("dev") onlink end]
