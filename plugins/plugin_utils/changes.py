@@ -24,6 +24,7 @@ from .kernel.objects import (
     Route,
     Sysctl,
     device_settings,
+    route_metric,
 )
 from .kernel.state import State
 
@@ -114,9 +115,11 @@ def diff(want: Wanted, have: State) -> ChangeSet:
             continue
         for phase, change in _object(item, present.get(item.key), have, lost):
             phases[phase].append(change)
+    former = _former_routes(want, have)
+    phases["switch"] += _uncovered(former, lost)
     for phase, change in (*_nft(want, have), *_files(want, have)):
         phases[phase].append(change)
-    phases["remove"] += _removals(want, have, lost)
+    phases["remove"] += _removals(want, have, lost, former)
     folder = {
         path.rpartition("/")[2]: sha
         for path, sha in have.files.items()
@@ -318,7 +321,24 @@ def _files(want: Wanted, have: State) -> Iterator[tuple[str, Change]]:
             yield phase, Change(Command("symlink", f"{target} {path}"), undo, why)
 
 
-def _removals(want: Wanted, have: State, lost: frozenset[str]) -> list[Change]:
+def _former_routes(want: Wanted, have: State) -> tuple[Route, ...]:
+    """Own routes to wanted destinations with the metric that all had before ADR 0007."""
+    wanted = {item.dst: item for item in want.objects if isinstance(item, Route)}
+    old = (item for item in have.routes if item.metric == ROUTE_METRIC and item.dst in wanted)
+    return tuple(item for item in old if item.key != wanted[item.dst].key)
+
+
+def _uncovered(former: tuple[Route, ...], lost: frozenset[str]) -> Iterator[Change]:
+    """Such a route hides the wanted one, which is beside it since the phase add: that it goes is
+    the switch, in which no packet is without a route."""
+    for item in (route for route in former if route.dev not in lost):
+        for do, undo in zip(item.delete(), item.add(), strict=True):
+            yield Change(do, undo, "has the metric of an earlier release")
+
+
+def _removals(
+    want: Wanted, have: State, lost: frozenset[str], former: tuple[Route, ...]
+) -> list[Change]:
     """Owned - wanted. Everything in have.routes, neighbours, fdb and links is owned; of the
     addresses only those that a generation recorded."""
     wanted = {item.key for item in want.objects}
@@ -326,6 +346,7 @@ def _removals(want: Wanted, have: State, lost: frozenset[str]) -> list[Change]:
     removed: list[Change] = []
     recorded = frozenset(have.recorded_addresses)
     stale: list[Route | FdbEntry | Neighbour | Address] = []
+    wanted |= {item.key for item in former}
     stale += [item for item in have.routes if item.key not in wanted]
     stale += [item for item in have.fdb if item.key not in wanted]
     stale += _surplus_fdb(have, exact)
@@ -367,7 +388,7 @@ def _warnings(have: State) -> Iterator[str]:
             "one of them is not its own: stop it"
         )
     for route in have.foreign_routes:
-        if route.metric < ROUTE_METRIC:
+        if route.metric < route_metric(route.dst):
             yield (
                 f"the route {route.text} is not podnet's and comes before podnet's own; "
                 "when verification passes, remove it"

@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 from .changes import Change, ChangeSet
 from .intent.model import Fabric
 from .intent.readers_bgp import fingerprint
-from .kernel.objects import ROUTE_METRIC, YIELDING_METRIC, Command, Route
+from .kernel.objects import YIELDING, Command, Route
 from .kernel.state import State
 from .plan import NodePlan
 from .units import FOLDER
@@ -59,7 +59,7 @@ def with_frr(changes: ChangeSet, speaker: Speaker, have: State) -> ChangeSet:
         return _away(changes, speaker.plan, have)
     wanted = hashlib.sha256(speaker.conf.encode()).hexdigest()
     stale = have.frr_conf != wanted or RUNS not in have.frr
-    old = _yielding(changes.remove, speaker.plan, have)
+    old = _replaced(changes.remove, speaker.plan, have)
     if not stale and not old:
         return changes
     add, switch = list(changes.add), list(changes.switch)
@@ -67,12 +67,12 @@ def with_frr(changes: ChangeSet, speaker: Speaker, have: State) -> ChangeSet:
         add.append(APPLY)
     if speaker.plan.learned:
         switch.append(Change(Command("bgp", "learned"), None, "before anything relies on it"))
-    switch += [line for route in old for line in _swap(route, to=YIELDING_METRIC)]
+    switch += [line for route in old for line in _swap(route, to=_yielding(route))]
     if old:
         switch.append(Change(Command("bgp", "installed"), None, "before podnet's own routes go"))
     gone = {str(command) for route in old for command in route.delete()}
     remove = [change for change in changes.remove if str(change.do) not in gone]
-    remove = [*_deletions(old, YIELDING_METRIC), *remove]
+    remove = [*_deletions(map(_yielding, old)), *remove]
     return replace(changes, add=tuple(add), switch=tuple(switch), remove=tuple(remove))
 
 
@@ -133,9 +133,9 @@ def _away(changes: ChangeSet, plan: NodePlan, have: State) -> ChangeSet:
     moved = {str(route.add()[0]) for route in taken}
     add = [change for change in changes.add if str(change.do) not in moved]
     for route in taken:
-        soft = replace(route, metric=YIELDING_METRIC)
+        soft = _yielding(route)
         add.append(Change(soft.add()[0], soft.delete()[0], "beside the learned one"))
-    switch = [line for route in taken for line in _swap(route, to=ROUTE_METRIC)]
+    switch = [line for route in taken for line in _swap(_yielding(route), to=route)]
     gone = {str(change.do) for change in switch}
     remove = [change for change in changes.remove if str(change.do) not in gone]
     return replace(
@@ -146,27 +146,28 @@ def _away(changes: ChangeSet, plan: NodePlan, have: State) -> ChangeSet:
     )
 
 
-def _yielding(removals: Iterable[Change], plan: NodePlan, have: State) -> list[Route]:
+def _yielding(route: Route) -> Route:
+    return replace(route, metric=route.metric | YIELDING)
+
+
+def _replaced(removals: Iterable[Change], plan: NodePlan, have: State) -> list[Route]:
     """Own routes that go because BGP has learned the same destination."""
     learned = {route.dst for route in plan.learned}
     going = {str(change.do) for change in removals}
     return [
         route
         for route in have.routes
-        if route.dst in learned and route.metric == ROUTE_METRIC and str(route.delete()[0]) in going
+        if route.dst in learned and not route.metric & YIELDING and str(route.delete()[0]) in going
     ]
 
 
-def _swap(route: Route, to: int) -> Iterator[Change]:
+def _swap(old: Route, to: Route) -> Iterator[Change]:
     """A route gets another metric: a second one beside it, and then the first one goes."""
-    old = replace(route, metric=ROUTE_METRIC + YIELDING_METRIC - to)
-    new = replace(route, metric=to)
-    why = "learned ones come first" if to == YIELDING_METRIC else "before the learned ones"
-    yield Change(new.add()[0], new.delete()[0], why)
+    why = "learned ones come first" if to.metric & YIELDING else "before the learned ones"
+    yield Change(to.add()[0], to.delete()[0], why)
     yield Change(old.delete()[0], old.add()[0], why)
 
 
-def _deletions(routes: Iterable[Route], metric: int) -> Iterator[Change]:
+def _deletions(routes: Iterable[Route]) -> Iterator[Change]:
     for route in routes:
-        old = replace(route, metric=metric)
-        yield Change(old.delete()[0], old.add()[0], "learned now")
+        yield Change(route.delete()[0], route.add()[0], "learned now")

@@ -17,7 +17,6 @@ from dataclasses import replace
 from .changes import PHASES, Change, ChangeSet
 from .intent.model import family_of
 from .kernel.objects import (
-    ROUTE_METRIC,
     ROUTE_PROTOCOL,
     Address,
     Command,
@@ -159,6 +158,6 @@ def _entry(item: Neighbour | FdbEntry | Route) -> Section:
         ("GatewayOnLink", "yes" if item.onlink else ""),
         ("PreferredSource", item.src),
         ("Protocol", ROUTE_PROTOCOL),
-        ("Metric", ROUTE_METRIC),
+        ("Metric", item.metric),
     ]
     return "Route", [(key, value) for key, value in settings if value]

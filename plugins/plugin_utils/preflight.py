@@ -12,7 +12,7 @@ from .backends import learns
 from .conflist import plugins_of
 from .intent.model import Fabric
 from .intent.problems import Problem
-from .kernel.objects import ROUTE_METRIC
+from .kernel.objects import route_metric
 from .kernel.state import State
 from .plan import NodePlan
 
@@ -86,11 +86,11 @@ def _routes(plan: NodePlan, have: State) -> Iterator[Problem]:
     """The kernel knows a route by destination and metric, whoever made it: one with podnet's
     metric would be replaced."""
     for route in have.foreign_routes:
-        if route.metric == ROUTE_METRIC:
+        if route.metric == route_metric(route.dst):
             yield Problem(
                 f"{plan.node.name}: route {route.dst}",
                 "a route with podnet's metric is not podnet's",
-                f"metric {ROUTE_METRIC} for podnet's own routes only",
+                f"metric {route.metric} for podnet's own routes only",
                 route.text,
                 "remove the route, or give it another metric",
             )

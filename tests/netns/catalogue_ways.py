@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from ansible_collections.podnet.fabric.plugins.plugin_utils.kernel.objects import route_metric
 from catalogue_base import (
     FOUR,
     ONE,
@@ -20,6 +21,7 @@ from catalogue_base import (
     rule,
 )
 
+METRIC_ONE, METRIC_TWO = (route_metric(f"10.64.{n}.0/24") for n in (1, 2))
 DELETES, DELETES_END = loop("ip route del 10.64.3.0/24 proto 112")
 FDB = "set -- $(bridge fdb show dev pn64 | grep 'dst 198.51.100.11'); mac=$1; "
 DEVICE, SETTING, FOREIGN = ("device",), ("setting",), ("foreign rule",)
@@ -60,7 +62,7 @@ ROUTES = (
     Fault(
         "wrong next hop",
         ONE,
-        "ip route change 10.64.2.0/24 via 192.0.2.77 proto 112 metric 112",
+        f"ip route change 10.64.2.0/24 via 192.0.2.77 proto 112 metric {METRIC_TWO}",
         ("route",),
         "10.64.2.0/24",
         pair(ONE, TWO, V4),
@@ -68,7 +70,7 @@ ROUTES = (
     Fault(
         "wrong next hop over VXLAN",
         THREE,
-        "ip route change 10.64.1.0/24 via 10.64.4.1 dev pn64 onlink proto 112 metric 112",
+        f"ip route change 10.64.1.0/24 via 10.64.4.1 dev pn64 onlink proto 112 metric {METRIC_ONE}",
         ("route",),
         "10.64.1.0/24",
         pair(ONE, THREE, V4),

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+from ansible_collections.podnet.fabric.plugins.plugin_utils.kernel.objects import route_metric
 from corebench import Bench, assert_same, difference, fleet, rendered
 
 FLEETS = {
@@ -124,13 +125,19 @@ PN = "dev pn64"
 DRIFT = {
     "direct route deleted": ("ip route del 10.64.2.0/24", ["route replace 10.64.2.0/24"]),
     "direct route altered": (
-        "ip route replace 10.64.2.0/24 via 192.0.2.99 proto 112 metric 112",
+        "ip route replace 10.64.2.0/24 via 192.0.2.99 proto 112 "
+        f"metric {route_metric('10.64.2.0/24')}",
         ["route replace 10.64.2.0/24"],
     ),
     "VXLAN route deleted": ("ip -6 route del fd00:64:0:4::/64", ["route replace fd00:64:0:4::/64"]),
     "route without source": (
-        "ip route replace 10.64.4.0/24 via 10.64.4.1 dev pn64 onlink proto 112 metric 112",
+        "ip route replace 10.64.4.0/24 via 10.64.4.1 dev pn64 onlink proto 112 "
+        f"metric {route_metric('10.64.4.0/24')}",
         ["route replace 10.64.4.0/24"],
+    ),
+    "route of an earlier release": (
+        "ip route add 10.64.2.0/24 via 192.0.2.99 proto 112 metric 112",
+        ["route del 10.64.2.0/24"],
     ),
     "stray own route": (
         "ip route add 10.64.99.0/24 via 192.0.2.2 proto 112 metric 112",

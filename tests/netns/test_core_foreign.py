@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+from ansible_collections.podnet.fabric.plugins.plugin_utils.kernel.objects import route_metric
 from corebench import Bench, assert_same, fleet
 
 # Things of other people, each with a word by which its lines in a dump are found.
@@ -56,7 +57,9 @@ EVENTS = {
     "pod CIDR": fleet(node_1={"podnet_pod_cidrs": ["10.64.9.0/24", "fd00:64:0:9::/64"]}),
     "back": fleet(),
 }
-DAMAGE = """ip route flush proto 112 metric 112; ip link del pn64; nft delete table inet podnet
+OWN = (route_metric(f"10.64.{number}.0/24") for number in range(2, 6))
+DAMAGE = f"""{"".join(f"ip route flush proto 112 metric {metric};" for metric in OWN)}
+ip link del pn64; nft delete table inet podnet
 ip link set cbr0 mtu 1300; rm /etc/cni/net.d/10-podnet.conflist"""
 
 
@@ -105,10 +108,11 @@ def test_foreign_objects_survive_where_podnet_was_never_before(bench: Bench) -> 
 
 def test_foreign_route_with_the_same_metric_is_not_replaced(bench: Bench) -> None:
     """To the kernel it is the same route, whatever its protocol: podnet has to refuse."""
-    bench.sh("ip route add 10.64.2.0/24 via 192.0.2.77 proto static metric 112")
+    metric = route_metric("10.64.2.0/24")
+    bench.sh(f"ip route add 10.64.2.0/24 via 192.0.2.77 proto static metric {metric}")
     problems = [str(problem) for problem in bench.refusals(fleet())]
     assert len(problems) == 1
-    assert "10.64.2.0/24 via 192.0.2.77 dev eth0 proto static metric 112" in problems[0]
+    assert f"10.64.2.0/24 via 192.0.2.77 dev eth0 proto static metric {metric}" in problems[0]
 
 
 def test_nothing_is_left_but_what_was_there(bench: Bench) -> None:

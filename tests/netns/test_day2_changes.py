@@ -88,6 +88,21 @@ ip link del cbr0; ip link del pn64; nft delete table inet podnet; rm -rf /run/po
 ip route flush proto 112; ip -6 route flush proto 112"""
 
 
+# The kernel finds the one to delete by what `ip route show` says of it.
+FORMER = """ip -4 route show proto 112 >/run/routes
+sed 's/ metric [0-9]*//; s/.*/route add & proto 112 metric 112/' /run/routes | ip -batch - &&
+sed 's/^/route del /' /run/routes | ip -batch - &&
+sed -i 's/ metric [0-9]*$/ metric 112/' /etc/podnet/current/routes.batch &&
+ip -4 route show proto 112 >/run/routes
+grep ' metric 112' /run/routes && ! grep -v ' metric 112' /run/routes"""
+
+
+def earlier_release(fleet: Fleet) -> None:
+    """Routes as they were before ADR 0007, when all had one metric."""
+    for node in fleet.nodes:
+        fleet.ssh(node, FORMER)
+
+
 def unreachable(fleet: Fleet) -> None:
     """Nobody gets in by SSH any more; what runs there runs on."""
     fleet.ssh(FOUR, WALL)
@@ -136,7 +151,7 @@ class Change:
 SLOW = ("-e", "ansible_ssh_timeout=3", "-e", "ansible_ssh_retries=0")
 # In this order on one fleet: two nodes in one segment, the others in a second one.
 TWO_SEGMENTS = (
-    Change("mode auto → vxlan", values(mode="vxlan")),
+    Change("mode auto → vxlan", values(mode="vxlan"), before=earlier_release),
     Change("mode vxlan → auto", values(mode="auto")),
     Change("another VNI", values(vni=65)),
     Change("the VNI as it was", values(vni=None)),
@@ -173,7 +188,7 @@ ONE_SEGMENT = (
     Change("mode vxlan → routed", values(mode="routed")),
     Change("mode routed → auto", values(mode="auto")),
     Change("mode auto → routed", values(mode="routed")),
-    Change("mode routed → bgp", values(mode="bgp")),
+    Change("mode routed → bgp", values(mode="bgp"), before=earlier_release),
     Change("mode bgp → vxlan", values(mode="vxlan")),
     Change("mode vxlan → bgp", values(mode="bgp")),
     Change("mode bgp → routed", values(mode="routed"), after=verified),

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 from ansible_collections.podnet.fabric.plugins.plugin_utils import transaction
+from ansible_collections.podnet.fabric.plugins.plugin_utils.kernel.objects import route_metric
 from corebench import Bench, assert_same, difference, fleet
 from misbehave import FIRST, misbehave
 from test_core import DRIFT
@@ -177,7 +178,11 @@ def test_heal_removes_nothing_and_touches_nothing_foreign(bench: Bench) -> None:
 
 
 TAKEN = {
-    "route": ("ip route del 10.64.2.0/24; ip route add 10.64.2.0/24 via 192.0.2.99 metric 112", 1),
+    "route": (
+        "ip route del 10.64.2.0/24; ip route add 10.64.2.0/24 via 192.0.2.99 "
+        f"metric {route_metric('10.64.2.0/24')}",
+        1,
+    ),
     "bridge": ("ip link del cbr0; ip link add cbr0 type bridge", 5),
     "VXLAN device": (
         "ip link del pn64; ip link add pn64 type vxlan id 77 dstport 4799 local 192.0.2.1",

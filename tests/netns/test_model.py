@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
+from ansible_collections.podnet.fabric.plugins.plugin_utils.kernel.objects import route_metric
 from catalogue_base import NODES, SEGMENTS, Fault
 from faultbench import FaultBench
 from fleet import Fleet, Spec
@@ -50,7 +51,7 @@ def route(draw: st.DrawFn) -> Fault:
     if kind == 1 and not across(node, peer):
         segment = "a" if node in RACK_A else "b"
         via = f"2001:db8:{segment}::77" if six else UNDERLAY[node].rpartition(".")[0] + ".77"
-        return harm(node, f"{ip} route change {to} via {via} proto 112 metric 112")
+        return harm(node, f"{ip} route change {to} via {via} proto 112 metric {route_metric(to)}")
     # In the way of podnet's route: narrower, wider, or as wide with a better or worse metric.
     width = draw(st.sampled_from([48, 64, 65, 80] if six else [16, 24, 25, 28]))
     inside = to.partition("/")[0]

@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 
 import pytest
+from ansible_collections.podnet.fabric.plugins.plugin_utils.kernel.objects import route_metric
 from edits import (
     ONE,
     THREE,
@@ -108,7 +109,8 @@ def test_status_names_what_retires_and_who_holds_it(fleet: Fleet) -> None:
 DRIFTS = {
     "route": ("ip route del 10.64.3.0/24 proto 112", "missing: ip route replace 10.64.3.0/24"),
     "next hop": (
-        "ip route change 10.64.2.0/24 via 192.0.2.1 proto 112 metric 112",
+        "ip route change 10.64.2.0/24 via 192.0.2.1 proto 112 "
+        f"metric {route_metric('10.64.2.0/24')}",
         "different: ip route replace 10.64.2.0/24 via 192.0.2.12",
     ),
     "surplus": (

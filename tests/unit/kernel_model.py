@@ -21,6 +21,7 @@ from ansible_collections.podnet.fabric.plugins.plugin_utils.kernel.objects impor
     Route,
     Sysctl,
     Vxlan,
+    is_own_metric,
 )
 from ansible_collections.podnet.fabric.plugins.plugin_utils.kernel.state import State
 
@@ -40,6 +41,12 @@ def pairs(words: list[str], flags: tuple[str, ...] = ()) -> dict[str, str]:
         word = rest.pop(0)
         result[word] = "yes" if word in flags else rest.pop(0)
     return result
+
+
+def is_own(key: tuple[str, str, str]) -> bool:
+    """Whether a route of this destination, protocol and metric is podnet's."""
+    dst, protocol, metric = key
+    return protocol == "112" and is_own_metric(dst, int(metric))
 
 
 @dataclass
@@ -156,7 +163,8 @@ class Model:
         given = pairs(words[1:], ("onlink",))
         dev = given.get("dev")
         assert dev is None or dev in self.links
-        route = Route(words[0], given.get("via", ""), given.get("src", ""), dev, "onlink" in given)
+        values = (given.get("via", ""), given.get("src", ""), dev, "onlink" in given)
+        route = Route(words[0], *values, int(given["metric"]))
         self.routes[words[0], given["proto"], given["metric"]] = route
 
     def route_del(self, words: list[str]) -> None:
@@ -220,7 +228,7 @@ class Model:
             links=links,
             addresses=tuple(Address(d, c) for d, c in sorted(self.addresses)),
             recorded_addresses=recorded,
-            routes=tuple(r for (_d, p, m), r in self.routes.items() if (p, m) == ("112", "112")),
+            routes=tuple(route for key, route in self.routes.items() if is_own(key)),
             neighbours=tuple(
                 Neighbour(d, a, mac) for (d, a), mac in self.neighbours.items() if d in vxlans
             ),
@@ -250,4 +258,4 @@ def empty() -> Model:
     return model
 
 
-__all__ = ["Model", "Sysctl", "empty"]
+__all__ = ["Model", "Sysctl", "empty", "is_own"]

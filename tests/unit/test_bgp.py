@@ -18,7 +18,7 @@ from ansible_collections.podnet.fabric.plugins.plugin_utils.intent.problems impo
 from ansible_collections.podnet.fabric.plugins.plugin_utils.intent.variables import variables_of
 from ansible_collections.podnet.fabric.plugins.plugin_utils.kernel.objects import (
     ROUTE_METRIC,
-    YIELDING_METRIC,
+    YIELDING,
     Neighbour,
     Route,
 )
@@ -157,11 +157,13 @@ def lines(changes: tuple[Change, ...]) -> list[str]:
 def test_routes_make_way_only_when_all_is_learned() -> None:
     plan = plan_node(made(3), "node-00001")
     _old, routes = pushed()
+    # One of them with the metric that all had in earlier releases.
+    routes = (replace(routes[0], metric=ROUTE_METRIC), *routes[1:])
     going = tuple(Change(r.delete()[0], r.add()[0], "") for r in routes)
     have = State(frr=frozenset({"installed"}), routes=routes)
     found = frr.with_frr(ChangeSet(remove=going), frr.Speaker("conf", plan), have)
     assert lines(found.add) == ["bgp apply"]
-    soft = [replace(route, metric=YIELDING_METRIC) for route in routes]
+    soft = [replace(route, metric=route.metric | YIELDING) for route in routes]
     swaps = [
         str(command)
         for hard, yielding in zip(routes, soft, strict=True)
@@ -180,14 +182,19 @@ def test_routes_take_over_before_frr_goes() -> None:
     learned = {route.dst: route.via for route in routes}
     have = State(frr=frozenset({"installed", frr.RUNS}), frr_conf="x", learned=learned)
     found = frr.with_frr(ChangeSet(add=coming), frr.Speaker("", plan), have)
-    assert all(f"metric {YIELDING_METRIC}" in line for line in lines(found.add))
+    soft = [replace(route, metric=route.metric | YIELDING) for route in routes]
+    assert lines(found.add) == [str(route.add()[0]) for route in soft]
     assert len(found.add) == len(routes)
-    assert [f"metric {ROUTE_METRIC}" in line for line in lines(found.switch)] == [True, False] * 2
+    assert lines(found.switch) == [
+        str(command)
+        for hard, yielding in zip(routes, soft, strict=True)
+        for command in (hard.add()[0], yielding.delete()[0])
+    ]
     assert lines(found.remove) == ["bgp stop"]
     # Each line's undo is its counterpart: backwards there is a route at every step, too.
     assert [str(c.undo) for c in found.switch[:2]] == [
         str(routes[0].delete()[0]),
-        str(replace(routes[0], metric=YIELDING_METRIC).add()[0]),
+        str(soft[0].add()[0]),
     ]
 
 

@@ -14,13 +14,18 @@ from ansible_collections.podnet.fabric.plugins.plugin_utils.changes import (
     diff,
 )
 from ansible_collections.podnet.fabric.plugins.plugin_utils.intent.model import Fabric
-from ansible_collections.podnet.fabric.plugins.plugin_utils.kernel.objects import Address, Link
+from ansible_collections.podnet.fabric.plugins.plugin_utils.kernel.objects import (
+    ROUTE_METRIC,
+    Address,
+    Link,
+    Route,
+)
 from ansible_collections.podnet.fabric.plugins.plugin_utils.kernel.state import State
 from ansible_collections.podnet.fabric.plugins.plugin_utils.plan import compile_fleet, plan_node
 from fleets import hosts
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
-from kernel_model import Model, empty
+from kernel_model import Model, empty, is_own
 
 THOROUGH = settings(max_examples=120, deadline=None, suppress_health_check=list(HealthCheck))
 CONFLIST = "/etc/cni/net.d/10-podnet.conflist"
@@ -69,7 +74,7 @@ def foreign(model: Model) -> dict[str, Any]:
         "links": {n: i for n, i in model.links.items() if n in strangers},
         "neighbours": {k: v for k, v in model.neighbours.items() if k[0] in strangers},
         "fdb": {k: v for k, v in model.fdb.items() if k[0] in strangers},
-        "routes": {k: v for k, v in model.routes.items() if k[1:] != ("112", "112")},
+        "routes": {k: v for k, v in model.routes.items() if not is_own(k)},
         "files": {k: v for k, v in model.files.items() if "foreign" in k},
     }
 
@@ -90,9 +95,7 @@ def damage(model: Model, data: st.DataObject) -> None:
     """Somebody's hand: own objects deleted or altered."""
     for table in ("neighbours", "fdb", "routes"):
         things = getattr(model, table)
-        own = sorted(
-            k for k in things if (k[1:] == ("112", "112") if table == "routes" else k[0] != "vx9")
-        )
+        own = sorted(k for k in things if (is_own(k) if table == "routes" else k[0] != "vx9"))
         for key in data.draw(st.lists(st.sampled_from(own), unique=True)) if own else ():
             if data.draw(st.booleans()):
                 del things[key]
@@ -168,6 +171,42 @@ def unaltered(before: dict[str, Any], model: Model) -> None:
     for name, link in before["links"].items():
         assert after["links"][name] == {**link, "up": link["up"] or after["links"][name]["up"]}
     assert not before["nft"] or before["nft"] == after["nft"]
+
+
+def chosen(model: Model) -> dict[str, Route]:
+    """Destination → podnet's route that the kernel takes: the one with the least metric."""
+    own = [route for key, route in model.routes.items() if is_own(key)]
+    return {route.dst: route for route in sorted(own, key=lambda r: r.metric, reverse=True)}
+
+
+@THOROUGH
+@given(two_fleets())
+def test_routes_of_an_earlier_release_make_way_without_a_gap(
+    fleets: tuple[Fabric, Fabric, str],
+) -> None:
+    """All had one metric: what was taken is taken until the switch, and then the wanted one."""
+    first, second, name = fleets
+    model, start = empty(), wanted_of(fleets[0], name)
+    apply(model, diff(start, look(model, first, None, name)), start)
+    for key in [key for key in model.routes if is_own(key)]:
+        route = replace(model.routes.pop(key), metric=ROUTE_METRIC)
+        model.routes[route.dst, "112", str(ROUTE_METRIC)] = route
+    before, old = model.tables(), chosen(model)
+    wanted = wanted_of(second, name)
+    planned = {item.dst: item for item in wanted.objects if isinstance(item, Route)}
+    changes = diff(wanted, look(model, second, first, name))
+    for phase in changes.phases:
+        for change in changes.phase(phase):
+            model.carry_out((change,), wanted)
+            assert old.keys() & planned.keys() <= chosen(model).keys()
+        if phase == "add":
+            assert old.items() <= chosen(model).items()
+        if phase == "switch":
+            assert planned.items() <= chosen(model).items()
+    assert chosen(model) == planned
+    for phase in reversed(changes.phases):
+        model.take_back(changes.phase(phase), wanted)
+    assert model.routes == before["routes"]
 
 
 @THOROUGH

@@ -86,10 +86,10 @@ def said(netdev: str, network: str) -> list[KernelObject]:
         elif section == "BridgeFDB":
             found.append(FdbEntry(name, pairs["MACAddress"], pairs["Destination"]))
         elif section == "Route":
-            assert (pairs["Protocol"], pairs["Metric"]) == ("112", "112")
+            assert pairs["Protocol"] == "112"
             onlink = pairs.get("GatewayOnLink") == "yes"
-            source = pairs["PreferredSource"]
-            found.append(Route(pairs["Destination"], pairs["Gateway"], source, name, onlink))
+            values = (pairs["Gateway"], pairs["PreferredSource"], name, onlink)
+            found.append(Route(pairs["Destination"], *values, int(pairs["Metric"])))
         else:
             assert section == "Network", section
     return found

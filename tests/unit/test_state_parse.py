@@ -16,6 +16,7 @@ from ansible_collections.podnet.fabric.plugins.plugin_utils.kernel.objects impor
     Neighbour,
     Route,
     Vxlan,
+    route_metric,
 )
 from ansible_collections.podnet.fabric.plugins.plugin_utils.kernel.state import (
     State,
@@ -60,7 +61,7 @@ ROUTES = [
         "dev": "eth0",
         "protocol": "podnet",
         "prefsrc": "10.64.1.1",
-        "metric": 112,
+        "metric": 270,
         "flags": [],
     },
     {
@@ -189,10 +190,11 @@ def test_what_is_ours() -> None:
         Link("pn64", mac, 1450, Vxlan(64, 4789, "192.0.2.1")),
     )
     assert state.routes == (
-        Route("10.64.2.0/24", "192.0.2.2", "10.64.1.1", "eth0"),
-        Route("10.64.3.0/24", "10.64.3.1", "", "pn64", onlink=True),
-        Route("10.64.9.9/32", "192.0.2.2", ""),
-        Route("fd00::5/128", "fe80::2", ""),
+        Route("10.64.2.0/24", "192.0.2.2", "10.64.1.1", "eth0", metric=270),
+        # As earlier releases made them.
+        Route("10.64.3.0/24", "10.64.3.1", "", "pn64", onlink=True, metric=112),
+        Route("10.64.9.9/32", "192.0.2.2", "", metric=112),
+        Route("fd00::5/128", "fe80::2", "", metric=112),
     )
     assert state.neighbours == (Neighbour("pn64", "10.64.3.1", "02:aa:00:00:00:01"),)
     assert state.fdb == (FdbEntry("pn64", "02:aa:00:00:00:01", "192.0.2.2"),)
@@ -207,6 +209,14 @@ def test_what_networkd_made_by_podnets_file_is_ours_and_not_marked() -> None:
     state = read({**SECTIONS, "ip": batch(UNDERLAY, bridges, VXLANS, NEIGHBOURS, ROUTES)})
     assert state.links[0] == Link("cbr0", "02:00:00:00:00:01", 1450, marked=False)
     assert "br9" in state.foreign_links
+
+
+def test_the_metric_of_a_route_follows_its_destination_alone() -> None:
+    """Pinned: with another one, the routes of all nodes would change."""
+    assert [route_metric(f"10.64.{number}.0/24") for number in (1, 2, 3, 4)] == [160, 270, 299, 371]
+    assert route_metric("fd00:64:0:1::/64") == 112
+    metrics = {route_metric(f"10.{i >> 8}.{i & 255}.0/24") for i in range(10_000)}
+    assert metrics == set(range(112, 496))
 
 
 def test_what_is_not() -> None:

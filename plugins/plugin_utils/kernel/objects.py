@@ -8,18 +8,21 @@ The line is the same in the rendered files, in the boot restore and in a change:
 
 from __future__ import annotations
 
+import zlib
 from dataclasses import dataclass
 
-# One route protocol and one metric for everything podnet owns. The kernel keeps routes that
-# differ in metric apart, so `route replace` can never replace somebody else's route (ADR 0001).
+# One route protocol, and one metric per destination, for everything podnet owns. The kernel keeps
+# routes that differ in metric apart, so `route replace` can never replace somebody else's route
+# (ADR 0001). The metric is the least one and up to 383 more, by the destination (ADR 0007).
 ROUTE_PROTOCOL = 112
 ROUTE_METRIC = 112
+ROUTE_METRICS = 384
 ALTNAME_PREFIX = "podnet-"
 # zebra takes the high byte of a foreign route's metric for its administrative distance (FRR,
 # zebra/rt_netlink.c, netlink_route_change_read_unicast_internal), and 112 leaves that at 0, the
-# best one. A route with this metric has distance 240 and loses against what BGP learned (200), in
+# best one. A route with these bits has distance 240 and loses against what BGP learned (200), in
 # zebra as in the kernel: so a route of podnet's makes way for a learned one, or takes over from it.
-YIELDING_METRIC = 240 << 24 | ROUTE_METRIC
+YIELDING = 240 << 24
 
 Key = tuple[str, ...]
 
@@ -153,6 +156,22 @@ class FdbEntry:
         return [Command("bridge", f"fdb del {self.mac} dev {self.dev} dst {self.dst} self")]
 
 
+def route_metric(dst: str) -> int:
+    """The metric of podnet's route to a destination, which depends on nothing else.
+
+    IPv4 routes with one protocol, source, metric and interface are one chain of the kernel's table
+    of next-hop infos, which is searched for each new route (net/ipv4/fib_semantics.c,
+    fib_find_info): so their metrics differ. IPv6 routes share nothing.
+    """
+    return ROUTE_METRIC + (0 if ":" in dst else zlib.crc32(dst.encode()) % ROUTE_METRICS)
+
+
+def is_own_metric(dst: str, metric: int) -> bool:
+    """Whether a route to ``dst`` with podnet's protocol is podnet's: before ADR 0007 all routes had
+    the least metric."""
+    return metric & ~YIELDING in (ROUTE_METRIC, route_metric(dst))
+
+
 @dataclass(frozen=True, slots=True)
 class Route:
     """A route to a peer's pod CIDR in the main table.
@@ -160,7 +179,7 @@ class Route:
     ``dev`` is None where the kernel finds the interface by the next hop (direct routes), so
     that nobody has to know interface names. ``src`` is the node's own gateway address: what
     the node itself sends to a pod comes from an address of the pod network, and its answer
-    takes the same way back.
+    takes the same way back. ``metric`` is the destination's where none is given.
     """
 
     dst: str
@@ -168,13 +187,15 @@ class Route:
     src: str
     dev: str | None = None
     onlink: bool = False
-    metric: int = ROUTE_METRIC
+    metric: int = 0
+
+    def __post_init__(self) -> None:
+        if not self.metric:
+            object.__setattr__(self, "metric", route_metric(self.dst))
 
     @property
     def key(self) -> Key:
-        if self.metric == ROUTE_METRIC:
-            return ("route", self.dst)
-        return ("route", self.dst, str(self.metric))
+        return ("route", str(self.metric), self.dst)
 
     def add(self) -> list[Command]:
         dev = f" dev {self.dev}" if self.dev else ""

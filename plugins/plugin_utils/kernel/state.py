@@ -19,15 +19,14 @@ from typing import Any
 from .batch import Kernel, kernel_of, kind_of
 from .objects import (
     ALTNAME_PREFIX,
-    ROUTE_METRIC,
     ROUTE_PROTOCOL,
-    YIELDING_METRIC,
     Address,
     FdbEntry,
     Link,
     Neighbour,
     Route,
     Vxlan,
+    is_own_metric,
 )
 
 MARKER = "@@podnet "
@@ -303,7 +302,7 @@ def _routes(
         if dst == "default":
             if protocol == "ra" and "dev" in item:
                 ra_devices.append(item["dev"])
-        elif protocol in PROTOCOL_NAMES and metric in (ROUTE_METRIC, YIELDING_METRIC):
+        elif protocol in PROTOCOL_NAMES and is_own_metric(dst, metric):
             own.append(_route(dst, item))
         elif dst in wanted and protocol != "kernel" and not (learned and protocol == "bgp"):
             text = f"{dst} via {item.get('gateway', '-')} dev {item.get('dev', '-')}"
