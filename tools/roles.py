@@ -61,6 +61,8 @@ def callers(role: str) -> str:
         plays = yaml.safe_load(path.read_text(encoding="utf-8"))
         entries = [entry for play in plays for entry in play.get("roles", [])]
         named = [entry["role"] if isinstance(entry, dict) else entry for entry in entries]
+        tasks = [task for play in plays for task in play.get("tasks", [])]
+        named += [task.get("ansible.builtin.import_role", {}).get("name") for task in tasks]
         if f"podnet.fabric.{role}" in named:
             found.append(f"`podnet.fabric.{path.stem}`")
     return f"Playbooks that use it: {', '.join(found)}.\n\n" if found else ""

@@ -3,24 +3,21 @@
 
 from __future__ import annotations
 
-import secrets
+import time
 from typing import Any
 
 from ansible.plugins.action import ActionBase
 
-from ..plugin_utils import node as node_room
 from ..plugin_utils.changes import PHASES
+from ..plugin_utils.compare import Compared, Terms, compare, plans_of
 from ..plugin_utils.exchange import Answer, Exchange
 from ..plugin_utils.fleet.gate import Ask, decide
 from ..plugin_utils.fleet.preview import table
 from ..plugin_utils.frr import with_password
 from ..plugin_utils.intent.model import Fabric
 from ..plugin_utils.intent.problems import ProblemsError
-from ..plugin_utils.kernel.state import State, UnreadableError
-from ..plugin_utils.peers import NOTHING_RETIRING, Peers
-from ..plugin_utils.plan import NodePlan, plan_fleet, plan_nothing
-from ..plugin_utils.preflight import missing_plugins
-from ..plugin_utils.settle import settle, settle_nothing
+from ..plugin_utils.kernel.state import State
+from ..plugin_utils.node import script_to_read
 from ..plugin_utils.transaction import (
     clear_script,
     end_script,
@@ -87,10 +84,12 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types
             self._names = [str(name) for name in variables["ansible_play_hosts_all"]]
         try:
             if stage == "read":
-                return {**result, **self._read(args)}
+                unread, compared = self._read(args)
+                for name, found in compared.items():
+                    self._workspace.save_run(name, found.run)
+                return {**result, **_seen(unread, compared)}
             if stage == "gate":
-                absent = args["state"] == "absent"
-                return {**result, **self._gate(variables, args["ask"], absent)}
+                return {**result, **self._gate(variables, args)}
             if stage == "failed":
                 return {**result, **self._failed(variables)}
             if stage in PHASES:
@@ -103,83 +102,51 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types
 
     # --- read ----------------------------------------------------------------------------------
 
-    def _read(self, args: dict[str, Any]) -> dict[str, Any]:
-        """What every node is going to do, saved; a node that could not be read is named in
-        ``unread`` and has nothing saved."""
+    def _read(self, args: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Compared]]:
+        """The nodes that could not be read, each with the reason, and what the others are going to
+        do."""
         fabric, absent = self._workspace.fabric(), args["state"] == "absent"
+        kept, heal = args["generations_kept"], args["heal_seconds"]
+        terms = Terms(kept, heal, absent, args["cut_pods"])
         known = [name for name in self._names if absent or name in fabric.by_name]
         unread = {
             name: _unread(f"{name} is not in the fleet that was planned")
             for name in self._names
             if name not in known
         }
-        plans = map(plan_nothing, known) if absent else plan_fleet(fabric, known)
-        wanted = dict(zip(known, plans, strict=True))
-        found = self._states(fabric, wanted, unread)
-        over = [name for name, (_output, have) in found.items() if self._is_over(have)]
+        for name in self._names:
+            self._workspace.drop_run(name)
+        found = self._compared(fabric, terms, known, unread)
+        over = [name for name, node in found.items() if self._is_over(node.state)]
         if over and not self._task.check_mode:
             # An earlier run did not come to its end: what it did is taken back first.
             self._nodes.ask(dict.fromkeys(over, clear_script()))
-            again = {name: wanted[name] for name in over}
-            found = {n: f for n, f in found.items() if n not in again}
-            found |= self._states(fabric, again, unread)
-        for name in self._names:
-            self._workspace.drop_run(name)
-        shared = Peers(fabric, NOTHING_RETIRING)
-        for name in filter(found.__contains__, known):
-            run = self._settled(fabric, shared, name, *found[name], args)
-            self._workspace.save_run(name, run)
-        current = {name: have.generation for name, (_output, have) in found.items()}
-        return {"changed": False, "unread": unread, "generations": current}
+            found = {name: node for name, node in found.items() if name not in over}
+            found |= self._compared(fabric, terms, over, unread)
+        return unread, {name: found[name] for name in known if name in found}
 
-    def _states(
-        self, fabric: Fabric, plans: dict[str, NodePlan], unread: dict[str, Any]
-    ) -> dict[str, tuple[str, State]]:
-        """What nodes say of themselves, as they said it and parsed; those that cannot be read go
-        into ``unread``."""
-        texts = {name: node_room.script_to_read(fabric, plan) for name, plan in plans.items()}
+    def _compared(
+        self, fabric: Fabric, terms: Terms, names: list[str], unread: dict[str, Any]
+    ) -> dict[str, Compared]:
+        """What nodes say of themselves, compared; those that cannot be read go into ``unread``."""
+        plans = zip(names, plans_of(fabric, terms, names), strict=True)
+        texts = {name: script_to_read(fabric, plan) for name, plan in plans}
+        answers = self._nodes.ask(texts)
+        said = {name: answer.stdout for name, answer in answers.items() if not answer.away}
+        unread |= {n: _unread(a.away, unreachable=True) for n, a in answers.items() if a.away}
         found = {}
-        for name, answer in self._nodes.ask(texts).items():
-            if answer.away:
-                unread[name] = _unread(answer.away, unreachable=True)
+        for name, node in compare(fabric, terms, said).items():
+            if isinstance(node, Compared):
+                found[name] = node
                 continue
-            try:
-                found[name] = answer.stdout, node_room.read(fabric, plans[name], answer.stdout)
-            except UnreadableError as error:
-                text = f"{name}: the node's state cannot be read: {error}. {answer.stderr.strip()}"
-                unread[name] = _unread(text)
+            why = f"{node}. {answers[name].stderr.strip()}"
+            unread[name] = _unread(f"{name}: the node's state cannot be read: {why}")
         return found
 
     def _is_over(self, have: State) -> bool:
         """Whether the node has a transaction of a run that is going to do nothing more."""
         mine = have.pending == "waiting" and self._workspace.is_over(have.transaction)
         return have.pending == "dead" or mine
-
-    def _settled(
-        self,
-        fabric: Fabric,
-        shared: Peers,
-        name: str,
-        output: str,
-        have: State,
-        args: dict[str, Any],
-    ) -> dict[str, Any]:
-        """What one node is going to do by itself, and what the fleet has to know of it."""
-        kept, ident, heal = args["generations_kept"], secrets.token_hex(4), args["heal_seconds"]
-        absent = args["state"] == "absent"
-        if absent:
-            found = settle_nothing(fabric, name, have, kept, ident, args["cut_pods"])
-        else:
-            found = settle(fabric, name, have, kept, ident, heal_seconds=heal, peers=shared)
-        return {
-            **found,
-            "answer": output,
-            "missing_plugins": [] if absent else list(missing_plugins(fabric, have)),
-            "generations": kept,
-            "heal_seconds": heal,
-            "generation": max((have.generation or 0, *have.generations)),
-            "window": 0,
-        }
 
     # --- change --------------------------------------------------------------------------------
 
@@ -205,12 +172,14 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types
         return done
 
     def _change(self, runs: dict[str, dict[str, Any]], phase: str, password: str) -> list[str]:
-        """Run one phase on each node; what failed.
+        """Run one phase on each node; what failed. The time of those that wait begins.
 
         Raises:
             ValueError: the password is not the one that the fleet was planned with.
         """
         fabric, texts = self._workspace.fabric(), {}
+        if self._workspace.begun() is None:
+            self._workspace.save_begun(time.monotonic())
         for name, run in runs.items():
             first, last = run["phases"][0] == phase, run["phases"][-1] == phase
             staged = head_script(run["window"], run["number"]) + run["staged"] if first else ""
@@ -228,9 +197,10 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types
             for name, run in self._runs().items()
             if run["window"] and run["phases"] and run.get("ended") not in (verb, "commit")
         }
+        if verb == "hold" and not self._is_late(runs):
+            runs = {name: run for name, run in runs.items() if run["anew"]}
         if self._task.check_mode or not runs:
             return {"changed": False}
-        # A connection that was open before the change proves nothing about the change.
         texts = {name: end_script(run["ident"], verb) for name, run in runs.items()}
         answers = self._nodes.ask(texts, fresh=verb == "hold")
         bad = {name: said for name, said in answers.items() if said.away or said.rc}
@@ -242,9 +212,14 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types
             return {"changed": len(bad) < len(runs), "warnings": list(said.values())}
         if bad:
             again = "it goes back by itself when its time ends; the next run brings it forward"
-            texts = [f"{name}: {verb} failed: {why}\n    {again}" for name, why in said.items()]
-            return {"failed": True, "msg": "\n".join(texts)}
+            lines = [f"{name}: {verb} failed: {why}\n    {again}" for name, why in said.items()]
+            return {"failed": True, "msg": "\n".join(lines)}
         return {"changed": False}
+
+    def _is_late(self, runs: dict[str, dict[str, Any]]) -> bool:
+        """Whether a node may go back before all have committed, so that each needs more time."""
+        least = min((run["window"] for run in runs.values()), default=0)
+        return time.monotonic() - (self._workspace.begun() or 0) > least / 3
 
     def _purge(self) -> dict[str, Any]:
         """When everything is gone from the nodes, take podnet's own folder away."""
@@ -259,9 +234,14 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types
 
     # --- once for the fleet --------------------------------------------------------------------
 
-    def _gate(self, variables: dict[str, Any], ask: dict[str, Any], absent: bool) -> dict[str, Any]:
-        """After every node was read and before any is changed."""
-        runs = self._runs()
+    def _gate(self, variables: dict[str, Any], args: dict[str, Any]) -> dict[str, Any]:
+        """Read the nodes, and decide for the whole fleet before any is changed."""
+        unread, compared = self._read(args)
+        runs = {name: node.run for name, node in compared.items()}
+        if args["only"]:  # the others were read before
+            names = [name for name in self._nodes.names if self._workspace.has_run(name)]
+            runs = {name: runs.get(name) or self._workspace.run(name) for name in names}
+        ask = args["ask"]
         asked = Ask(
             confirm_seconds=ask["confirm_seconds"],
             phases=tuple(phase for phase in PHASES if phase in ask["phases"]),
@@ -272,13 +252,15 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types
             # A survey answers with an empty text where there is none.
             released=frozenset(map(str, filter(None, ask["released"]))),
             install=ask["install"] != "none",
-            absent=absent,
+            absent=args["state"] == "absent",
         )
-        decision = decide(self._workspace.fabric(), runs, asked)
-        if decision.problems:
-            return {"failed": True, "msg": ProblemsError("the nodes", decision.problems).text()}
+        states = {name: node.state for name, node in compared.items()}
+        self._workspace.save_begun(None)
+        decision = decide(self._workspace.fabric(), runs, asked, states)
         for host, run in runs.items():
             self._workspace.save_run(host, run)
+        if decision.problems:
+            return {"failed": True, "msg": ProblemsError("the nodes", decision.problems).text()}
         changing = [host for host, run in runs.items() if run["phases"]]
         away = [str(h) for h in variables["ansible_play_hosts_all"] if str(h) not in runs]
         lines = [f"{host} was not reached and stays as it is" for host in away]
@@ -286,7 +268,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types
         if self._task.check_mode and changing:
             lines += [*table(runs), f"plan digest {decision.digest}"]
         return {
-            "changed": False,
+            **_seen(unread, compared),
             "idle": not changing and not decision.missing,
             "waits": any(run["window"] and run["phases"] for run in runs.values()),
             "phases": [p for p in PHASES if any(p in run["phases"] for run in runs.values())],
@@ -315,6 +297,12 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types
         elif not waited:
             lines.append("what was added elsewhere stays; it alters nothing that is in use")
         return {"failed": True, "msg": "\n".join(lines)}
+
+
+def _seen(unread: dict[str, Any], compared: dict[str, Compared]) -> dict[str, Any]:
+    """What the rest of a playbook has to know of the nodes that were asked."""
+    current = {name: node.state.generation for name, node in compared.items()}
+    return {"changed": False, "unread": unread, "generations": current}
 
 
 def _unread(text: str, unreachable: bool = False) -> dict[str, Any]:

@@ -3,33 +3,31 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Sequence
 from dataclasses import dataclass
-from multiprocessing import get_context
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from ansible.plugins.action import ActionBase
 
+from ..plugin_utils.parallel import in_parts
 from ..plugin_utils.plan import plan_fleet
 from ..plugin_utils.render import DEFINITIONS, rendered
 from ..plugin_utils.workspace import Workspace, WorkspaceError, content, templates, write
 
 # A process more costs what some dozens of nodes do.
-NODES_PER_PROCESS = 100
+WORTH_A_PROCESS = 100
 # Characters of differences that are shown; the fleet's definitions can be gigabytes.
 MOST_SHOWN = 32_000_000
 
 
 @dataclass(frozen=True)
-class Share:
-    """Some nodes, and what is done with their definitions: those of one role, or all."""
+class Task:
+    """What is done with the definitions of nodes: those of one role, or all."""
 
     root: Path
     role: str | None
-    names: tuple[str, ...]
     writes: bool
     shows: bool
 
@@ -61,11 +59,9 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types
         try:
             names = [node.name for node in workspace.fabric().nodes]
             gone = workspace.forget(names) if role in (None, "cni") and writes else []
-            shares = [
-                Share(workspace.root, role, part, writes, bool(self._task.diff))
-                for part in _parts(tuple(names))
-            ]
-            outcomes = list(_all(shares))
+            templates()  # compiled once, and then there in every process
+            task = Task(workspace.root, role, writes, bool(self._task.diff))
+            outcomes = list(in_parts(partial(render_nodes, task), names, WORTH_A_PROCESS))
         except WorkspaceError as error:
             return {**result, "failed": True, "msg": str(error)}
         changed = [*gone, *(name for outcome in outcomes for name in outcome.changed)]
@@ -75,40 +71,25 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types
         return result
 
 
-def _parts(names: tuple[str, ...]) -> list[tuple[str, ...]]:
-    """One part for each processor that is worth it; neighbours stay together."""
-    count = max(1, min(len(os.sched_getaffinity(0)), len(names) // NODES_PER_PROCESS))
-    size = -(-len(names) // count)
-    return [names[i : i + size] for i in range(0, len(names), size)]
-
-
-def _all(shares: list[Share]) -> Iterator[Outcome]:
-    if len(shares) < 2:
-        yield from map(render_share, shares)
-        return
-    with ProcessPoolExecutor(len(shares), get_context("fork")) as pool:
-        yield from pool.map(render_share, shares)
-
-
-def render_share(share: Share) -> Outcome:
+def render_nodes(task: Task, names: Sequence[str]) -> Outcome:
     """Write what differs from what is there."""
-    workspace, loaded = Workspace(str(share.root)), templates()
+    workspace, loaded = Workspace(str(task.root)), templates()
     fabric = workspace.fabric()
     outcome, shown = Outcome([], []), 0
-    for plan in plan_fleet(fabric, share.names):
+    for plan in plan_fleet(fabric, names):
         folder = workspace.intended(plan.node.name)
-        for name, text in rendered(fabric, plan, loaded, share.role).items():
+        for name, text in rendered(fabric, plan, loaded, task.role).items():
             path = folder / name
             before = content(path)
             if (before or "") == text:  # a file of networkd's that is not for this node is empty
                 continue
             outcome.changed.append(f"{plan.node.name}/{name}")
-            if share.shows and shown < MOST_SHOWN:
+            if task.shows and shown < MOST_SHOWN:
                 shown += len(before or "") + len(text)
                 outcome.diff.append(_difference(str(path), before or "", text))
-            if share.writes and text:
+            if task.writes and text:
                 write(path, text)
-            elif share.writes:
+            elif task.writes:
                 path.unlink()
     if shown >= MOST_SHOWN:
         outcome.diff.append({"prepared": "… and more; git diff shows all of intended/\n"})

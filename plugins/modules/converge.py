@@ -14,13 +14,15 @@ description:
     made by the connection and become plugins that each node's variables name. Nodes with another
     connection plugin than C(ansible.builtin.ssh) are asked one after the other.
   - Stage V(read) reads each node in one round trip and computes its changes and their undo.
-  - Stage V(gate) runs once and fails when any node is not ready, before any node is changed.
+  - Stage V(gate) does that, decides for the whole fleet, and fails when any node is not ready,
+    before any node is changed.
   - Stages V(add), V(switch) and V(remove) run one phase of the transaction in one round trip each.
     A phase that fails is taken back by the node itself.
   - A run that switches or removes anything waits for V(commit) on every node; without it within
     O(ask.confirm_seconds) each node takes everything back by itself. V(rollback) does that at once,
-    V(hold) gives the node its whole time once more over a fresh connection, V(failed) says what
-    came of a failed run.
+    V(hold) gives a node its whole time once more over a fresh connection, where its change was of
+    more than routes and of what is behind them, or where a third of its time is over. V(failed)
+    says what came of a failed run.
   - With O(state=absent) a node loses everything that podnet made on it; V(purge) comes last and
     takes podnet's own folder away.
   - Needs a POSIX shell, iproute2 and nftables on the node, and no Python.
@@ -116,10 +118,10 @@ author:
 """
 
 EXAMPLES = r"""
-- name: Read and compare every node
+- name: Read every node, and check that it is ready
   podnet.fabric.converge:
-    stage: read
-  register: converge_read
+    stage: gate
+  register: converge_gate
   run_once: true
 """
 

@@ -35,7 +35,7 @@ author:
 EXAMPLES = r"""
 - name: Say what came of each node
   podnet.fabric.outcome:
-    unread: "{{ converge_read.unread }}"
+    unread: "{{ converge_gate.unread }}"
 """
 
 RETURN = r"""

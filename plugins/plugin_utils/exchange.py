@@ -113,7 +113,11 @@ class _Node(ActionBase):  # type: ignore[misc]  # ansible ships no types
     def ask(self, text: str, fresh: bool) -> Answer:
         if fresh:
             self._connection.reset()
-        said = self._low_level_execute_command("sh -s", in_data=text.encode(), sudoable=True)
+        # Without an `executable` Ansible starts no second shell, and no `sleep` after it: it has
+        # that against ssh that loses the end of an answer, which every answer here is asked for.
+        said = self._low_level_execute_command(
+            "sh -s", in_data=text.encode(), sudoable=True, executable=""
+        )
         return Answer(said["rc"], said["stdout"], said["stderr"])
 
     def _connect(self, own: dict[str, Any], templar: Templar, passwords: dict[str, str]) -> None:

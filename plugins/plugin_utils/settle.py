@@ -14,34 +14,31 @@ from .changes import PHASES, ChangeSet
 from .frr import FILES as FRR_FILES
 from .intent.model import Fabric
 from .kernel.state import State
-from .peers import NOTHING_RETIRING, Peers, Retiring
-from .plan import NodePlan, digest, plan_node
+from .plan import NodePlan, digest
 from .preflight import live_pods, preflight, preflight_nothing
 from .render import render_node
-from .transaction import shown
+from .transaction import needs_new_connection, shown
 from .units import HEAL_UNITS, heal_units
 from .workspace import node_program, role_file, templates
 
 
 def settle(
     fabric: Fabric,
-    name: str,
+    plan: NodePlan,
     have: State,
     generations: int,
     ident: str,
-    retiring: Retiring = NOTHING_RETIRING,
     heal_seconds: int = 0,
-    peers: Peers | None = None,
 ) -> dict[str, Any]:
     """One node's change set, as plain data; ``heal_seconds`` lie between two looks of the
-    healing timer, which 0 turns off. ``peers`` is worth passing on where several are settled.
+    healing timer, which 0 turns off.
 
     ``bare`` says that podnet's own folder is all that differs. ``interesting`` says that something
     would be switched or removed, or that the node still has an address of an old range: then the
-    fleet has to be heard before anything is done.
+    fleet has to be heard before anything is done. ``anew`` says that a new connection has to prove
+    it.
     """
-    plan = plan_node(fabric, name, retiring, peers)
-    files = files_of(fabric, plan, heal_seconds)
+    name, files = plan.node.name, files_of(fabric, plan, heal_seconds)
     changes, staged = node_room.changes_for(fabric, plan, files, have, generations, ident)
     return {
         "ident": ident,
@@ -49,6 +46,7 @@ def settle(
         "bare": bool(changes.phases) and not any(map(changes.phase, PHASES)),
         "staged": staged,
         "shown": _shown(changes),
+        "anew": needs_new_connection(changes),
         "stale": changes.stale_generation,
         "definitions": digest(dict(files.definitions)),
         "warnings": [f"{name}: {text}" for text in (*changes.warnings, *changes.astray)],
@@ -73,6 +71,7 @@ def settle_nothing(
         "bare": bool(changes.phases) and not any(map(changes.phase, PHASES)),
         "staged": staged,
         "shown": _shown(changes),
+        "anew": True,
         "stale": False,
         "definitions": "",
         "warnings": [],

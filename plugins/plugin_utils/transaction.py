@@ -7,19 +7,24 @@ The text needs a POSIX shell only. It stages everything into one folder, hands t
 
 from __future__ import annotations
 
-import hashlib
 import shlex
-import string
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from .changes import PHASES, PROGRAM, Change, ChangeSet
 from .kernel.state import MARKER
 
+# Named after the transaction, and gone with it: what a killed run left has another name.
 _HEAD = """set -eu; umask 022; LC_ALL=C; export LC_ALL; PATH=$PATH:/usr/sbin:/sbin; export PATH
-mkdir -p /etc/podnet/generations /run/podnet
-stage=$(mktemp -d /etc/podnet/stage.XXXXXX); trap 'rm -rf "$stage"' EXIT
+stage=/etc/podnet/stage.{ident}; trap 'if [ -d "$stage" ]; then rm -rf "$stage"; fi' EXIT
+mkdir -p /etc/podnet/generations /run/podnet {folders}
 """
+
+
+# What these do meets each packet of each connection, so that the one over which a node answers
+# afterwards tells as much as a new one would: routes, what is behind them, and whose encapsulated
+# packets are taken. Addresses, devices, settings and rules may treat a new connection otherwise.
+_ALIKE = ("ip route ", "ip neighbour ", "bridge fdb ", "element ")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,20 +53,17 @@ def stage_script(staged: Staged, changes: ChangeSet) -> str:
             files[f"{name}.do"] = _lines(change.do for change in phase)
             files[f"{name}.undo"] = _lines(change.undo for change in phase)
     files["kept"] = f"{staged.kept}\n"
-    folders = sorted({name.rpartition("/")[0] for name in files if "/" in name})
-    parts = [_HEAD]
-    parts += [f'mkdir -p "$stage/{folder}"\n' for folder in folders]
-    parts += [_here(name, content) for name, content in sorted(files.items())]
+    folders = sorted({name.rpartition("/")[0] for name in files})
+    program = files.pop("files/podnet-node", None)
+    head = _HEAD.replace("{ident}", staged.ident)
+    parts = [head.replace("{folders}", " ".join(f'"$stage/{folder}"' for folder in folders))]
+    parts += [_put(f"$stage/{name}", content) for name, content in sorted(files.items())]
     parts.append('[ -z "${PODNET_NUMBER:-}" ] || echo "$PODNET_NUMBER" >"$stage/number"\n')
-    program, last = shlex.quote(PROGRAM), shlex.quote(staged.last)
-    parts.append(
-        f'if [ -f "$stage/files/podnet-node" ]; then\n'
-        f"  mkdir -p {PROGRAM.rpartition('/')[0]}\n"
-        f'  cp "$stage/files/podnet-node" {program}.new; chmod 755 {program}.new\n'
-        f"  mv -f {program}.new {program}\n"
-        f"fi\n"
-        f'{program} begin "$stage" {staged.ident} "${{PODNET_WINDOW:-0}}" {last}\n'
-    )
+    if program is not None:
+        parts.append(f"mkdir -p {PROGRAM.rpartition('/')[0]}\n" + _put(f"{PROGRAM}.new", program))
+        parts.append(f"chmod 755 {PROGRAM}.new; mv -f {PROGRAM}.new {PROGRAM}\n")
+    last = staged.last if staged.last.isalnum() else ""
+    parts.append(f'begin="begin $stage {staged.ident} ${{PODNET_WINDOW:-0}} {last} --"\n')
     return "".join(parts)
 
 
@@ -76,26 +78,26 @@ def head_script(window: int, number: int | None) -> str:
 
 
 def phase_script(ident: str, phase: str, commit: bool) -> str:
-    """Text that runs one phase, and commits where nothing is to be waited for."""
-    end = f" && {PROGRAM} commit {ident}" if commit else ""
-    return f"{PROGRAM} apply {ident} {phase}{end}\n"
+    """Text that begins the transaction where it was staged just before, runs one phase, and commits
+    where nothing is to be waited for: one process, one lock."""
+    end = f" -- commit {ident}" if commit else ""
+    return f'set -- ${{begin:-}}; begin=\n{PROGRAM} "$@" apply {ident} {phase}{end}\n'
+
+
+def needs_new_connection(changes: ChangeSet) -> bool:
+    """Whether only a connection that is made afterwards proves that the node can be reached."""
+    lines = (str(change.do) for phase in PHASES for change in changes.phase(phase))
+    return not all(line.startswith(_ALIKE) for line in lines)
 
 
 def _lines(commands: Iterable[object]) -> str:
     return "".join(f"{command or '-'}\n" for command in commands)
 
 
-def _here(name: str, content: str) -> str:
-    """A here-document whose delimiter cannot be a line of the content.
-
-    dash (0.5.12) loses a byte that is not ASCII where it finds the delimiter's beginning and then
-    that byte in a line, so the delimiter begins like no line that has one there."""
-    digest = hashlib.sha256(content.encode()).hexdigest()[:24]
-    risky = {line[:1] for line in content.split("\n") if not line[: len(digest) + 1].isascii()}
-    first = next((letter for letter in string.ascii_uppercase if letter not in risky), "")
-    delimiter = f"{first}_{digest}"
-    body = content if content.endswith("\n") or not content else content + "\n"
-    return f"cat > \"$stage/{name}\" <<'{delimiter}'\n{body}{delimiter}\n"
+def _put(path: str, content: str) -> str:
+    """Write a file by the shell alone: a here-document takes a process to read it."""
+    text = content if content.endswith("\n") or not content else content + "\n"
+    return f'printf %s {shlex.quote(text)} >"{path}"\n'
 
 
 def end_script(ident: str, verb: str) -> str:

@@ -97,12 +97,22 @@ class Workspace:
         return list(self.load(file.name, "remove it")) if file.is_file() else []
 
     def save_run(self, node: str, run: dict[str, Any]) -> None:
-        """What the current run does on a node, between its stages."""
-        self.save(f"run/{node}.json", run)
+        """What the current run does on a node, between its stages. Not indented: json has a fast
+        writer for that alone, and this is written for every node."""
+        write(self._file(f"run/{node}.json"), json.dumps(run) + "\n")
 
     def run(self, node: str) -> dict[str, Any]:
         run: dict[str, Any] = self.load(f"run/{node}.json", "run the stage read first")
         return run
+
+    def save_begun(self, moment: float | None) -> None:
+        """When the current run began to change nodes, by a clock that all processes share; None:
+        it has not yet."""
+        self.save("begun.json", moment)
+
+    def begun(self) -> float | None:
+        moment: float | None = self.load("begun.json", "run the stage gate first")
+        return moment
 
     def drop_run(self, node: str) -> None:
         self._file(f"run/{node}.json").unlink(missing_ok=True)

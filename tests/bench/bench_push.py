@@ -111,7 +111,7 @@ def on_node(fabric: Fabric, plan: NodePlan, files: dict[str, str]) -> dict[str, 
         row |= {"routes": len(have.routes), "neighbours": len(have.neighbours)}
         row["fdb"] = len(have.fdb)
         row["compare_cpu"] = cpu(
-            lambda: settle(fabric, NAME, node_room.read(fabric, plan, answer), 10, "bench")
+            lambda: settle(fabric, plan, node_room.read(fabric, plan, answer), 10, "bench")
         )[0]
         return row
     finally:

@@ -50,6 +50,6 @@ def calls(node: NetNode) -> int:
 def mark(phase: str, line: int) -> str:
     """Shell text after the staging: the program is killed at this line of the phase."""
     return (
-        f'cd /etc/podnet/txn; sed -i "{line}i ip link set dev killme up" {phase}.do\n'
+        f'cd $stage; sed -i "{line}i ip link set dev killme up" {phase}.do\n'
         f'sed -i "{line}i -" {phase}.undo; cd /\n'
     )

@@ -88,7 +88,7 @@ def line(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Line]:
 BOUNDARIES = (
     *("task\tpodnet.fabric.converge : Add", "Add what is missing, ", "Switch what is in use, "),
     *("task\tpodnet.fabric.converge : Remove", "Remove what is not wanted any more, "),
-    "Reach every node over a fresh connection, ",
+    "Reach nodes over a fresh connection, ",
     *("task\tpodnet.fabric.confirm : Keep", "Keep the change, "),
 )
 

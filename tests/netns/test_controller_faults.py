@@ -27,7 +27,7 @@ ONE, TWO, THREE = "node-1", "node-2", "node-3"
 WINDOW = {"converge": 3, "site": 5}  # seconds until a node takes an unconfirmed change back
 LONG = ("-e", "podnet_confirm_seconds=120")
 PHASES = ("Add what is missing", "Switch what is in use", "Remove what is not wanted any more")
-ARMED = (*PHASES, "Reach every node over a fresh connection", "Keep the change")
+ARMED = (*PHASES, "Reach nodes over a fresh connection", "Keep the change")
 
 Intent = Callable[[dict[str, Any], dict[str, Any]], None]
 Choice = Callable[["Campaign", list[str]], list["Shot"]]

@@ -122,7 +122,7 @@ def test_nothing_is_left_but_what_was_there(bench: Bench) -> None:
     run = bench.carry_out(
         changes,
         staged,
-        "echo 'ip link del nowhere' >>/etc/podnet/txn/add.do;echo - >>/etc/podnet/txn/add.undo\n",
+        "echo 'ip link del nowhere' >>$stage/add.do;echo - >>$stage/add.undo\n",
     )
     assert run.outcome.state == "undone"
     assert_same(before, bench.dump())

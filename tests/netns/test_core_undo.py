@@ -50,7 +50,7 @@ def sabotage(phase: str, line: int) -> str:
     """Shell text: a line that must fail becomes line ``line`` of the phase, with its tool's own
     kind of error, so that it fails inside a batch where its neighbours form one."""
     return (
-        f"cd /etc/podnet/txn; n=$(wc -l <{phase}.do); k={line}; [ $k -le $n ] || k='$'\n"
+        f"cd $stage; n=$(wc -l <{phase}.do); k={line}; [ $k -le $n ] || k='$'\n"
         f"tool=$(sed -n \"${{k}}p\" {phase}.do | cut -d' ' -f1)\n"
         "case $tool in ip) bad='ip link set dev nowhere up';;"
         " bridge) bad='bridge fdb del 02:00:00:00:00:01 dev nowhere';;"
@@ -152,7 +152,7 @@ def test_a_tool_that_dies_without_a_word_is_undone(bench: Bench, how: str, call:
 def kill_at(phase: str, line: int) -> str:
     """Shell text: at line ``line`` of the phase the node's program is killed."""
     return (
-        f'cd /etc/podnet/txn; sed -i "{line}i ip link set dev killme up" {phase}.do\n'
+        f'cd $stage; sed -i "{line}i ip link set dev killme up" {phase}.do\n'
         f'sed -i "{line}i -" {phase}.undo; cd /\n'
     )
 
@@ -242,7 +242,7 @@ def test_second_run_is_refused_while_one_works(bench: Bench) -> None:
     text = (
         FIRST
         + staged
-        + f"setsid sh -c '{transaction.PROGRAM} apply run1 add' >/run/bin/out 2>&1 &\n"
+        + f"setsid {transaction.PROGRAM} $begin apply run1 add >/run/bin/out 2>&1 &\n"
     )
     bench.sh(text + "for i in $(seq 100); do [ -e /run/bin/busy ] && break; sleep 0.05; done")
     for verb in ("rollback", "commit run1", "apply run1 switch", "restore", "begin /run/bin x"):
@@ -292,6 +292,7 @@ def test_change_of_a_state_that_is_gone_is_refused(bench: Bench) -> None:
     phases = [transaction.phase_script("run2", name, name == "remove") for name in PHASES]
     bench.sh(transaction.head_script(0, 2) + early + "".join(phases))
     before = bench.dump()
+    late += transaction.phase_script("run3", "add", False)
     refused = bench.run(transaction.head_script(0, 2) + late)
     assert refused.returncode and "changed this node since this run read it" in refused.stderr
     assert_same(before, bench.dump())

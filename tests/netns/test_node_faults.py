@@ -267,8 +267,8 @@ def test_nobody_listens_to_what_the_node_says(node: Node, after: dict[str, list[
 def test_killed_while_the_timer_is_set_again(node: Node) -> None:
     """Whatever happens, a change that waits for its confirmation has a timer that runs."""
     _changes, staged = node.look(WANTED)
-    node.sh(transaction.head_script(600, 7) + staged)
-    node.sh(transaction.phase_script("run1", "add", False))
+    text = transaction.head_script(600, 7) + staged
+    node.sh(text + transaction.phase_script("run1", "add", False))
     number = 0
     while True:
         number += 1

@@ -215,7 +215,7 @@ def test_a_diff_stands_below_its_task_and_node(run: Run) -> None:
 def test_a_failure_of_the_fleet_is_not_hidden_by_nodes_that_are_well(run: Run) -> None:
     run.task("converge", "Read")
     run.ok("worker-1")
-    run.task("converge", "Check that every node is ready", once=True)
+    run.task("converge", "Read every node, and check that it is ready", once=True)
     run.failed("worker-1", msg="worker-3 has no plugins")
     assert run.summary() == ["converge     1 node: 1 ok, failed for the whole fleet"]
 

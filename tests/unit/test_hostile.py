@@ -5,6 +5,7 @@ is covered at once: refused with a problem that names it, or inert."""
 from __future__ import annotations
 
 import re
+import shlex
 import subprocess
 from collections.abc import Iterator
 from dataclasses import replace
@@ -13,6 +14,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.podnet.fabric.plugins.plugin_utils.causes import look
+from ansible_collections.podnet.fabric.plugins.plugin_utils.changes import PROGRAM
 from ansible_collections.podnet.fabric.plugins.plugin_utils.cni_install import archive_script
 from ansible_collections.podnet.fabric.plugins.plugin_utils.intent.model import Fabric
 from ansible_collections.podnet.fabric.plugins.plugin_utils.intent.problems import (
@@ -107,23 +109,18 @@ def questions(fabric: Fabric, name: str) -> tuple[str, str]:
     return reading, look.script(fabric, name, pods, ["10.64.2.5"])
 
 
-def taken_apart(text: str) -> tuple[list[str], dict[str, str]]:
-    """Lines that a shell reads as its own, and the files that it only writes, by name."""
-    shell: list[str] = []
+def taken_apart(text: str) -> tuple[str, dict[str, str]]:
+    """What a shell reads as its own, and the files that it only writes, by name: a word of a
+    `printf`, in quotes from its beginning to its end."""
     files: dict[str, str] = {}
-    lines = iter(text.splitlines())
-    for line in lines:
-        shell.append(line)
-        start = re.fullmatch(r"cat > \"\$stage/([^\"]+)\" <<'([A-Z]?_[0-9a-f]{24})'", line)
-        if start:
-            body = iter(lambda end=start[2]: _next(lines, end), None)
-            files[start[1]] = "\n".join(body)
-    return shell, files
 
+    def take(found: re.Match[str]) -> str:
+        (content,) = shlex.split(found[1])
+        files[found[2]] = content
+        return "\n"
 
-def _next(lines: Iterator[str], end: str) -> str | None:
-    line = next(lines)
-    return None if line == end else line
+    pattern = r"""printf %s ((?:'[^']*'|"'")+) >"(?:\$stage/)?([^"]+)"\n"""
+    return re.sub(pattern, take, text), files
 
 
 @pytest.mark.parametrize("key", [*FLEET_KEYS, *NODE_KEYS], ids=lambda key: key.name)
@@ -141,11 +138,13 @@ def test_refused_or_inert(key: Key, number: int) -> None:
         else:
             assert only_in_json(rendered(fabric))
             for node in fabric.nodes:
-                staged = settle(fabric, node.name, State(has_systemd=True), 3, "run1")["staged"]
+                staged = settle(
+                    fabric, plan_node(fabric, node.name), State(has_systemd=True), 3, "run1"
+                )["staged"]
                 shell, files = taken_apart(staged)
-                assert {"add.do", "add.undo", "files/podnet-node"} <= set(files)
+                assert {"add.do", "add.undo", f"{PROGRAM}.new"} <= set(files)
                 assert only_in_json(files)
-                assert MARK not in "\n".join([*shell, *questions(fabric, node.name)])
+                assert MARK not in "\n".join([shell, *questions(fabric, node.name)])
 
 
 @pytest.mark.parametrize("number", range(len(STRINGS)))

@@ -7,11 +7,12 @@ import ipaddress
 import itertools
 import json
 import shutil
+from functools import partial
 from pathlib import Path
 
 import pytest
 from ansible_collections.podnet.fabric.plugins.action import render as action
-from ansible_collections.podnet.fabric.plugins.plugin_utils import workspace
+from ansible_collections.podnet.fabric.plugins.plugin_utils import parallel, workspace
 from ansible_collections.podnet.fabric.plugins.plugin_utils.backends import Target, serving
 from ansible_collections.podnet.fabric.plugins.plugin_utils.intent.checks import overlaps
 from ansible_collections.podnet.fabric.plugins.plugin_utils.intent.model import (
@@ -20,6 +21,7 @@ from ansible_collections.podnet.fabric.plugins.plugin_utils.intent.model import 
     family_of,
     gateway_of,
 )
+from ansible_collections.podnet.fabric.plugins.plugin_utils.parallel import in_parts
 from ansible_collections.podnet.fabric.plugins.plugin_utils.peers import Peers, alike_pairs, kind_of
 from ansible_collections.podnet.fabric.plugins.plugin_utils.plan import (
     compile_fleet,
@@ -134,17 +136,16 @@ def test_the_work_of_a_fleet_is_that_of_its_nodes_and_not_of_its_pairs() -> None
 
 @pytest.mark.parametrize("processes", [1, 3])
 def test_processes_write_what_one_node_after_the_other_gives(
-    tmp_path: Path, processes: int
+    tmp_path: Path, processes: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fabric = compile_fleet(segmented(12))
     workspace.Workspace(str(tmp_path)).save_fabric(fabric)
-    names = tuple(node.name for node in fabric.nodes)
-    size = len(names) // processes
-    parts = [names[i : i + size] for i in range(0, len(names), size)]
+    names = [node.name for node in fabric.nodes]
+    monkeypatch.setattr(parallel.os, "sched_getaffinity", lambda _pid: set(range(processes)))
 
     def rendered(role: str | None, writes: bool) -> list[str]:
-        shares = [action.Share(tmp_path, role, part, writes, True) for part in parts]
-        return [name for outcome in action._all(shares) for name in outcome.changed]
+        work = partial(action.render_nodes, action.Task(tmp_path, role, writes, True))
+        return [name for outcome in in_parts(work, names, 1) for name in outcome.changed]
 
     for role in (*DEFINITIONS, None):
         if role is None:

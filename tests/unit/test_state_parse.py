@@ -76,6 +76,17 @@ ROUTES = [
     {"dst": "10.64.3.0/24", "type": "blackhole", "protocol": "112", "metric": 113, "flags": []},
     {"dst": "10.64.9.9", "gateway": "192.0.2.2", "protocol": "112", "metric": 112, "flags": []},
     {"dst": "172.16.0.0/12", "gateway": "192.0.2.9", "protocol": "static", "flags": []},
+    {"dst": "default", "gateway": "fe80::1", "dev": "eth0", "protocol": "ra", "table": "main"},
+    {
+        "dst": "fd00::5",
+        "via": {"family": "inet6", "host": "fe80::2"},
+        "protocol": "podnet",
+        "metric": 112,
+        "flags": [],
+        "table": "main",
+    },
+    {"dst": "10.64.2.0/24", "dev": "eth0", "protocol": "112", "metric": 112, "table": "7"},
+    {"dst": "default", "dev": "eth1", "protocol": "ra", "table": "7"},
 ]
 NEIGHBOURS = [
     {"dst": "10.64.3.1", "dev": "pn64", "lladdr": "02:aa:00:00:00:01", "state": ["PERMANENT"]},
@@ -130,16 +141,6 @@ SECTIONS: dict[str, Any] = {
     "underlay 192.0.2.1": "",
     "fdb pn64": [{"mac": "02:aa:00:00:00:01", "dst": "192.0.2.2"}, {"mac": "33:33:00:00:00:01"}],
     "fdb vx9": [{"mac": "02:bb:00:00:00:01", "dst": "192.0.2.9"}],
-    "routes6": [
-        {"dst": "default", "gateway": "fe80::1", "dev": "eth0", "protocol": "ra", "metric": 1024},
-        {
-            "dst": "fd00::5",
-            "via": {"family": "inet6", "host": "fe80::2"},
-            "protocol": "podnet",
-            "metric": 112,
-            "flags": [],
-        },
-    ],
     "nft": f"aaa {RECORD}",
     "inet": INET,
     "bridged": BRIDGED,
@@ -278,7 +279,7 @@ def test_a_missing_section_is_an_error_and_no_empty_node(name: str) -> None:
         read({k: v for k, v in SECTIONS.items() if k != name})
 
 
-@pytest.mark.parametrize("name", ["fdb pn64", "fdb vx9", "routes6", "ip"])
+@pytest.mark.parametrize("name", ["fdb pn64", "fdb vx9", "ip"])
 @pytest.mark.parametrize("text", ["[{", "Error: no such object", "{}{}", "[5]", '[{"x": 1}]'])
 def test_what_is_no_output_of_the_tool_is_an_error(name: str, text: str) -> None:
     harmless = {"[5]": ("fdb vx9",), '[{"x": 1}]': ("fdb pn64", "fdb vx9")}
@@ -311,7 +312,7 @@ def test_noise_is_an_error(text: str) -> None:
         parse(text, frozenset())
 
 
-@pytest.mark.parametrize("name", ["ip", "routes6", "fdb pn64"])
+@pytest.mark.parametrize("name", ["ip", "fdb pn64"])
 def test_nothing_printed_means_nothing_there(name: str) -> None:
     read({**SECTIONS, name: ""})
 
@@ -331,4 +332,4 @@ def test_a_node_cannot_write_into_the_lines_of_others(dst: str) -> None:
     """A range that retires is taken from one node's routes into the plans of all."""
     own = {"dst": dst, "gateway": "192.0.2.2", "protocol": "112", "metric": 112, "flags": []}
     with pytest.raises(UnreadableError, match="which is no network"):
-        parse(answer({**SECTIONS, "routes6": [own]}), frozenset())
+        parse(answer({**SECTIONS, "ip": batch([own])}), frozenset())

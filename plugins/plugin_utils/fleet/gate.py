@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 from .. import node as node_room
@@ -17,7 +18,6 @@ from ..changes import PHASES
 from ..intent.model import Fabric
 from ..intent.problems import Problem, shown
 from ..kernel.state import State
-from ..peers import Peers
 from ..plan import plan_fleet
 from ..preflight import PLUGINS_MISSING
 from ..settle import settle
@@ -26,6 +26,7 @@ from .phases import out_of_order, restrict
 from .rolling import Size, batches, order_problems
 
 Runs = dict[str, dict[str, Any]]
+NO_STATES: Mapping[str, State] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,8 +74,13 @@ class Decision:
     digest: str
 
 
-def decide(fabric: Fabric, runs: Runs, ask: Ask) -> Decision:
-    """Settle the runs of all nodes that answered; ``runs`` is updated in place."""
+def decide(
+    fabric: Fabric, runs: Runs, ask: Ask, states: Mapping[str, State] = NO_STATES
+) -> Decision:
+    """Settle the runs of all nodes that answered; ``runs`` is updated in place.
+
+    ``states`` are of nodes that were read just now; those of others are read out of their answers.
+    """
     released, problems = ranges.released(ask.released)
     problems += order_problems([n.name for n in fabric.nodes], ask.canary, ask.serial)
     notes: list[str] = []
@@ -82,7 +88,9 @@ def decide(fabric: Fabric, runs: Runs, ask: Ask) -> Decision:
     # change can hurt what is in use: it waits for a confirmation.
     interesting = any(run["interesting"] for run in runs.values())
     if interesting and not ask.absent:
-        found, notes = _settle_fleet(fabric, runs, ask, released)
+        rest = {name: run for name, run in runs.items() if name not in states}
+        states = {**states_of(fabric, rest), **states}
+        found, notes = _settle_fleet(fabric, runs, states, ask, released)
         problems += found
     problems += out_of_order(runs, ask.phases)
     for run in runs.values():
@@ -116,19 +124,21 @@ def states_of(fabric: Fabric, runs: Mapping[str, Any]) -> dict[str, State]:
 
 
 def _settle_fleet(
-    fabric: Fabric, runs: Runs, ask: Ask, released: frozenset[str]
+    fabric: Fabric,
+    runs: Runs,
+    states: Mapping[str, State],
+    ask: Ask,
+    released: frozenset[str],
 ) -> tuple[list[Problem], list[str]]:
     """Settle again with the ranges that stay; problems that forbid the run, and one line per
     range that stays."""
-    states = states_of(fabric, runs)
     held = ranges.holders(fabric, states)
     silent = ranges.unasked(fabric, states, ask.lost, released)
     retiring = ranges.retiring(held, silent)
     if retiring:
-        peers = Peers(fabric, retiring)
-        for name, run in runs.items():
+        for plan, run in zip(plan_fleet(fabric, runs, retiring), runs.values(), strict=True):
             kept, ident, heal = run["generations"], run["ident"], run["heal_seconds"]
-            run.update(settle(fabric, name, states[name], kept, ident, retiring, heal, peers))
+            run.update(settle(fabric, plan, states[plan.node.name], kept, ident, heal))
     problems = list(ranges.handed_over(fabric, states, retiring, held, ask.lost, released))
     # Who runs the phases one by one brings all nodes through each of them.
     if ask.phases == PHASES:

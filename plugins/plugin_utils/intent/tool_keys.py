@@ -23,6 +23,7 @@ TOOL_KEYS: tuple[str, ...] = (
     "podnet_confirm_verify",
     "podnet_consent_words",
     "podnet_fail_on_changes",
+    "podnet_recap_nodes",
     "podnet_generations_kept",
     "podnet_heal_seconds",
     "podnet_host_key_fingerprints",

@@ -17,7 +17,7 @@ class Kernel:
     Attributes:
         interfaces: name → bridges and VXLAN devices with all addresses, others with the asked one.
         holders: address of the underlay → the interface that has it.
-        routes: of IPv4.
+        routes: of the main table.
     """
 
     interfaces: dict[str, dict[str, Any]]
@@ -43,7 +43,7 @@ def kernel_of(code: str, output: str) -> Kernel:
                     found.holders.setdefault(entry["local"], item)
         elif "state" in item:
             found.neighbours.append(item)
-        else:
+        elif item.get("table", "main") == "main":
             found.routes.append({"dst": item["dst"], **item})
     return found
 

@@ -10,8 +10,9 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterable, Mapping
 
-# A process costs the node about a millisecond, nft four: so `ip` is asked everything in one batch, and
-# what the shell can do by itself (read a line, list a folder) it does.
+# A process costs the node about a millisecond, nft three: so `ip` is asked everything in one batch, and
+# what the shell can do by itself (read a line, list a folder) it does. All tables are asked for because
+# that is the one question about routes which a batch answers for both families.
 _HEAD = r"""LC_ALL=C; export LC_ALL; PATH=$PATH:/usr/sbin:/sbin; export PATH
 s() { printf '\n@@podnet %s\n' "$1"; }
 r() { v=; [ ! -e "$1" ] || read -r v <"$1" || :; }
@@ -23,19 +24,23 @@ _KERNEL = r"""i=$(ip -j -d -batch - <<'END'
 {underlay}addr show type bridge
 addr show type vxlan
 neigh show nud permanent
-route show table main
+route show table all
 END
 ); e=$?
 s ip; printf '%s\n' "$i"
 s asked; echo $e
-devs=
-for a in {addresses}; do
-  s "underlay $a"
-  case $i in *"\"local\":\"$a\""*)
-    p=${i%%"\"local\":\"$a\""*}; p=${p##*"\"ifname\":\""}; devs="$devs ${p%%\"*}" ;;
-  esac
+for a in {addresses}; do s "underlay $a"; done
+# A line at a time, because to cut a long text takes the shell the square of its length.
+devs=; set -f; IFS='
+'
+for l in $i; do
+  for a in {addresses}; do
+    case $l in *"\"local\":\"$a\""*)
+      p=${l%%"\"local\":\"$a\""*}; p=${p##*"\"ifname\":\""}; devs="$devs ${p%%\"*}" ;;
+    esac
+  done
 done
-s routes6; ip -j -6 route show table main
+set +f; unset IFS
 cd /proc/sys/net/ipv4/conf
 s ports; echo *
 for d in pn*; do
@@ -47,10 +52,14 @@ s inet; nft -s list table inet podnet 2>/dev/null
 s bridged; nft list table bridge podnet 2>/dev/null
 """
 
-_NODE = r"""k=$(sed -n 's/^address replace \([^ ]*\).*/\1/p' /etc/podnet/current/*.batch 2>/dev/null)
+_NODE = r"""k=; for f in /etc/podnet/current/bridge.batch /etc/podnet/current/vxlan.batch; do
+  [ ! -e $f ] || while read -r a b d e; do
+    case "$a $b" in "address replace") k="$k $d" ;; esac
+  done <$f
+done
 s networkd; [ ! -d /run/systemd/netif/links ] ||
   grep -ls '^NETWORK_FILE=/etc/systemd/network/05-podnet-' /run/systemd/netif/links/*
-s recorded; printf '%s\n' "$k"
+s recorded; echo "$k"
 s held; held=; [ ! -e /etc/podnet/underlay.sysctl ] || while read -r a b; do
   case $a in '#'*) ;; *) echo "$a $b"; held="$held $a" ;; esac
 done </etc/podnet/underlay.sysctl
@@ -70,9 +79,12 @@ if [ -d /run/systemd/system ]; then
   h=podnet-heal.timer
   [ -e /etc/systemd/system/$h ] && systemctl is-active --quiet $h && echo "timers=$h"
 fi
-c=; for d in systemd-networkd NetworkManager networking nftables netfilter-persistent docker \
-  firewalld; do
-  for f in /etc/systemd/system/*.wants/$d.service; do [ ! -L "$f" ] || c="$c $d"; done
+c=; for f in /etc/systemd/system/*.wants/*.service; do
+  d=${f##*/}; d=${d%.service}
+  case $d in
+    systemd-networkd|NetworkManager|networking|nftables|netfilter-persistent|docker|firewalld)
+      [ ! -L "$f" ] || c="$c $d" ;;
+  esac
 done
 [ ! -e /run/systemd/netif/state ] || c="$c systemd-networkd"
 [ ! -d /run/NetworkManager ] || c="$c NetworkManager"
@@ -122,7 +134,7 @@ set -- {paths}
 for d in $devs; do
   set -- "$@" net/ipv4/conf/$d/forwarding net/ipv4/conf/$d/rp_filter net/ipv6/conf/$d/accept_ra
 done
-grep -Hs . "$@" $held net/ipv4/conf/all/rp_filter
+for f in "$@" $held net/ipv4/conf/all/rp_filter; do r $f; [ -z "$v" ] || echo "$f:$v"; done
 r net/ipv6/conf/all/forwarding; [ "$v" != 0 ] || grep -Hs . net/ipv6/conf/*/accept_ra
 cd /
 """
@@ -134,7 +146,7 @@ for p in {plugins}; do
   b={bin_dir}/$p
   if [ ! -x "$b" ]; then echo "$p absent"
   elif [ /run/podnet/cni -nt "$b" ] && [ "$v" = {version} ]; then echo "$p known"
-  else echo "$p $(CNI_COMMAND=VERSION "$b" </dev/null 2>/dev/null | tr -d '\n')"; fi
+  else echo $p $(CNI_COMMAND=VERSION "$b" </dev/null 2>/dev/null); fi
 done
 """
 

@@ -166,7 +166,7 @@ def _state(sections: Mapping[str, str], wanted: frozenset[str]) -> State:
     kernel = kernel_of(sections["asked"], sections["ip"])
     links, foreign_links = _links(kernel, sections["networkd"])
     node = dict(line.partition("=")[::2] for line in sections["node"].splitlines())
-    found = [*_of_family(kernel.routes, "/32"), *_of_family(_json(sections["routes6"]), "/128")]
+    found = list(_whole(kernel.routes))
     learned = _learned(found) if "podnet/watchfrr" in node.get("frr", "") else {}
     routes, foreign_routes, ra_devices = _routes(found, wanted, learned)
     # Neighbours and FDB entries are podnet's on its VXLAN devices alone; on the bridge anybody
@@ -276,11 +276,13 @@ def _addresses(kernel: Kernel, own: frozenset[str]) -> Iterator[Address]:
                 yield Address(name, f"{entry['local']}/{entry['prefixlen']}")
 
 
-def _of_family(items: list[dict[str, Any]], host_length: str) -> Iterator[dict[str, Any]]:
+def _whole(items: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
     """Routes with the prefix length that `ip` leaves out for a single host."""
     for item in items:
-        whole = "/" in item["dst"] or item["dst"] == "default"
-        yield item if whole else {**item, "dst": item["dst"] + host_length}
+        dst = item["dst"]
+        if "/" not in dst and dst != "default":
+            item = {**item, "dst": f"{dst}/{128 if ':' in dst else 32}"}
+        yield item
 
 
 def _learned(routes: list[dict[str, Any]]) -> dict[str, str]:

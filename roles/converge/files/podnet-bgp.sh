@@ -50,7 +50,7 @@ bgp_start() {
 
 # Back to the configuration before this transaction, which may be none.
 bgp_back() {
-  b=$(backup_name $frr/frr.conf); rm -f $frr/frr.conf.podnet-new
+  backup_name $frr/frr.conf; rm -f $frr/frr.conf.podnet-new
   if [ -e "$b" ]; then
     cp -p "$b" $frr/frr.conf.podnet-new && mv -f $frr/frr.conf.podnet-new $frr/frr.conf && bgp_changed
   elif [ -e "$b.absent" ]; then bgp_end; fi

@@ -112,7 +112,7 @@ mend() {
 heal() {
   if [ -d "$txn" ]; then echo "podnet-node: a change is at work; nothing is healed"; return 0; fi
   [ -d "$root/current" ] || return 0
-  forget_ports 2>/dev/null || true
+  { list_tables && has_table bridge && forget_ports; } 2>/dev/null || true
   ok=0; mend || ok=1
   cut -f 1 now >left
   cut -f 1 before | grep -vxFf left >healed || return $ok
