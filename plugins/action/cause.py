@@ -5,13 +5,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from ansible.errors import AnsibleError
 from ansible.plugins.action import ActionBase
 
 from ..plugin_utils.causes import landscape, look
 from ..plugin_utils.causes.lines import cause_lines, model_lines
 from ..plugin_utils.causes.suspects import Scene
 from ..plugin_utils.causes.walk import causes, disagreements
+from ..plugin_utils.exchange import Exchange
 from ..plugin_utils.kernel.state import UnreadableError
 from ..plugin_utils.verdicts.observations import read_start
 from ..plugin_utils.verdicts.results import Result
@@ -26,36 +26,37 @@ JUDGE_FIRST = "run the stage judge of verify first"
 
 
 class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types
-    """Needs a POSIX shell on the node; changes nothing there."""
+    """Runs once for all nodes of the play. Needs a POSIX shell on a node; changes nothing there."""
+
+    _requires_connection = False
+    BYPASS_HOST_LOOP = True
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> Any:
         result = super().run(tmp, task_vars)
         _validation, args = self.validate_argument_spec(SPEC)
         variables = task_vars or {}
         workspace = Workspace(args["output_dir"])
-        name = str(variables["inventory_hostname"])
         try:
             if args["stage"] == "look":
-                return {**result, "changed": False, **self._look(workspace, name)}
+                return {**result, "changed": False, **_look(workspace, Exchange(self, variables))}
             hosts = [str(host) for host in variables["ansible_play_hosts_all"]]
             return {**result, "changed": False, **_name(workspace, hosts)}
         except WorkspaceError as error:
             return {**result, "failed": True, "msg": str(error)}
 
-    def _look(self, workspace: Workspace, name: str) -> dict[str, Any]:
-        """A node without a part in any failed pair is not asked."""
-        task = workspace.load("observed/look.json", JUDGE_FIRST)
-        if name not in task["nodes"]:
-            return {"skipped": True, "msg": "no pair with this node failed"}
+
+def _look(workspace: Workspace, nodes: Exchange) -> dict[str, Any]:
+    """Nodes without a part in any failed pair are not asked. That one does not answer is what there
+    is to see of it."""
+    task, fabric = workspace.load("observed/look.json", JUDGE_FIRST), workspace.fabric()
+    texts = {}
+    for name in (name for name in nodes.names if name in task["nodes"]):
         others = [a for node, pod in task["pods"].items() if node != name for a in pod.values()]
-        text = look.script(workspace.fabric(), name, task["pods"].get(name, {}), others)
-        try:
-            answer = self._low_level_execute_command("sh -s", in_data=text.encode(), sudoable=True)
-        except AnsibleError as error:
-            # That it does not answer is what there is to see; the others are looked at.
-            return {"skipped": True, "msg": f"it does not answer: {error}"}
-        workspace.save(f"observed/look/{name}.json", {"answer": answer["stdout"]})
-        return {}
+        texts[name] = look.script(fabric, name, task["pods"].get(name, {}), others)
+    for name, answer in nodes.ask(texts).items():
+        if not answer.away:
+            workspace.save(f"observed/look/{name}.json", {"answer": answer.stdout})
+    return {}
 
 
 def _name(workspace: Workspace, hosts: list[str]) -> dict[str, Any]:

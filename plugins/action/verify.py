@@ -5,16 +5,16 @@ from __future__ import annotations
 
 import datetime
 import ipaddress
-import json
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
-from ansible.errors import AnsibleError
 from ansible.plugins.action import ActionBase
 
 from ..plugin_utils.backends import BACKENDS
 from ..plugin_utils.causes.walk import needed
+from ..plugin_utils.exchange import Answer, Exchange
+from ..plugin_utils.node_python import answer as answer_of
+from ..plugin_utils.node_python import script
 from ..plugin_utils.verdicts import summary as lines_of
 from ..plugin_utils.verdicts.checks import targets_of
 from ..plugin_utils.verdicts.judge import judge
@@ -23,7 +23,7 @@ from ..plugin_utils.verdicts.problems import problems_of
 from ..plugin_utils.verdicts.results import as_text
 from ..plugin_utils.verdicts.scene import POD_A, Run, Scene
 from ..plugin_utils.verdicts.speed import measured_pairs
-from ..plugin_utils.workspace import Workspace, WorkspaceError, write
+from ..plugin_utils.workspace import Workspace, WorkspaceError, node_modules, write
 
 SPEC = {
     "stage": {
@@ -55,7 +55,11 @@ BEGIN_FIRST = "run the stage begin first"
 
 
 class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types
-    """What a node reported is saved as it came; the judge reads nothing else."""
+    """Runs once for all nodes of the play. What a node reported is saved as it came; the judge
+    reads nothing else."""
+
+    _requires_connection = False
+    BYPASS_HOST_LOOP = True
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> Any:
         result = super().run(tmp, task_vars)
@@ -64,7 +68,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types
             text = "verification starts probe pods, so check mode leaves it out"
             return {**result, "skipped": True, "changed": False, "msg": text}
         self._vars = task_vars or {}
-        self._name = str(self._vars["inventory_hostname"])
+        self._nodes = Exchange(self, self._vars)
         self._workspace = Workspace(args["output_dir"])
         stages = {
             "begin": lambda: self._begin(args),
@@ -111,71 +115,69 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types
         return {"msg": f"{len(run['asked'])} of {len(known)} nodes are asked for"}
 
     def _start(self) -> dict[str, Any]:
-        answer = self._ask({"state": "started"})
-        if "observation" not in answer:
-            return self._blind("start", answer)
-        saved = {"observation": answer["observation"]}
-        self._workspace.save(self._file("start"), saved)
-        errors = [str(text) for text in saved["observation"].get("errors") or ()]
-        return {"warnings": [f"{self._name}: {text}" for text in errors]} if errors else {}
+        asked = self._run()["asked"]
+        started = {name: {"state": "started"} for name in self._nodes.names if name in asked}
+        said = self._ask(started)
+        warnings = []
+        for name, answer in said.items():
+            if "observation" not in answer:
+                warnings.append(self._blind("start", name, answer))
+                continue
+            observation = answer["observation"]
+            self._workspace.save(_file("start", name), {"observation": observation})
+            warnings += [f"{name}: {text}" for text in observation.get("errors") or ()]
+        return {"warnings": warnings} if warnings else {}
 
     def _probe(self) -> dict[str, Any]:
-        own = self._saved("start", self._name)
-        if own is None or "error" in own:
-            return {"skipped": True, "msg": "its probe pods were not started"}
-        targets = targets_of(self._near(), self._name)
-        run = self._run()
-        answer = self._ask(
-            {
-                "state": "probed",
-                "targets": targets,
-                "attempts": run["attempts"],
-                "timeout_ms": run["timeout_ms"],
-            }
-        )
-        if "probes" not in answer:
-            return self._blind("probe", answer)
-        self._workspace.save(self._file("probe"), {"probes": answer["probes"]})
-        return {"probes": len(targets)}
+        """From every node whose probe pods were started."""
+        scene, run = self._scene(), self._run()
+        more = {"attempts": run["attempts"], "timeout_ms": run["timeout_ms"]}
+        own = {name: self._saved("start", name) for name in self._nodes.names}
+        questions = {
+            name: {"state": "probed", "targets": targets_of(scene, name), **more}
+            for name, start in own.items()
+            if start is not None and "error" not in start
+        }
+        warnings = []
+        for name, answer in self._ask(questions).items():
+            if "probes" in answer:
+                self._workspace.save(_file("probe", name), {"probes": answer["probes"]})
+            else:
+                warnings.append(self._blind("probe", name, answer))
+        probes = sum(len(question["targets"]) for question in questions.values())
+        return {"probes": probes, **({"warnings": warnings} if warnings else {})}
 
     def _measure(self, args: Mapping[str, Any]) -> dict[str, Any]:
-        """How fast the ways are that this node was chosen for; most nodes have none."""
+        """How fast one way of each kind is, one after the other."""
         scene = self._scene()
-        pairs = [pair for pair in measured_pairs(scene) if pair["source"] == self._name]
-        if not pairs:
-            return {"skipped": True, "msg": "no way is measured from here"}
-        given = {
-            "pod": POD_A,
-            "targets": [pair["address"] for pair in pairs],
-            "port": scene.run.port,
-            "seconds": args["seconds"],
-            "most_mbit": args["most_mbit"],
-        }
-        answer = self._module("podnet.fabric.way_speed", given)
-        if "speeds" not in answer:
-            return self._blind("measure", answer)
         overheads = {name: backend.overhead(scene.fabric) for name, backend in BACKENDS.items()}
-        speeds = [
-            {
-                **pair,
-                "overhead": overheads[pair["backend"]],
-                "most_mbit": args["most_mbit"],
-                **speed,
-            }
-            for pair, speed in zip(pairs, answer["speeds"], strict=True)
-        ]
-        self._workspace.save(self._file("measure"), {"speeds": speeds})
-        return {"measured": len(speeds)}
+        speeds: dict[str, list[dict[str, Any]]] = {}
+        warnings = []
+        most = {"most_mbit": args["most_mbit"]}
+        for pair in measured_pairs(scene):
+            name = pair["source"]
+            given = {"port": scene.run.port, "seconds": args["seconds"], **most}
+            question = {"pod": POD_A, "targets": [pair["address"]], **given}
+            answer = self._call("stream.measured", {name: question})[name]
+            if "speeds" not in answer:
+                warnings.append(self._blind("measure", name, answer))
+                continue
+            of_pair = {**pair, "overhead": overheads[pair["backend"]], **most}
+            speeds.setdefault(name, []).append({**of_pair, **answer["speeds"][0]})
+        for name, found in speeds.items():
+            self._workspace.save(_file("measure", name), {"speeds": found})
+        measured = sum(map(len, speeds.values()))
+        return {"measured": measured, **({"warnings": warnings} if warnings else {})}
 
     def _stop(self) -> dict[str, Any]:
-        own = self._saved("start", self._name)
-        if own is None or own.get("unreachable"):
-            return {"skipped": True, "msg": "no probe pods were started there"}
-        answer = self._ask({"state": "absent"})
-        if not answer.get("failed"):
-            return {}
-        text = f"{self._name}: probe pods may be left; the next verification removes them"
-        return {"warnings": [f"{text} ({_reason(answer)})"]}
+        """Wherever pods may have been started, whatever has failed since."""
+        own = {name: self._saved("start", name) for name in self._run()["asked"]}
+        there = [n for n, start in own.items() if start and not start.get("unreachable")]
+        said = self._ask({name: {"state": "absent"} for name in there})
+        failed = {name: answer for name, answer in said.items() if answer.get("failed")}
+        text = "probe pods may be left; the next verification removes them"
+        warnings = [f"{name}: {text} ({_reason(answer)})" for name, answer in failed.items()]
+        return {"warnings": warnings} if warnings else {}
 
     def _judge(self) -> dict[str, Any]:
         scene = self._scene()
@@ -201,36 +203,33 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types
         # The run fails with the causes, after the nodes concerned were looked at.
         return {**done, "podnet_lines": ["", *matrix, "", *lines_of.problem_lines(problems), ""]}
 
-    # --- the node -----------------------------------------------------------------------------
+    # --- the nodes ----------------------------------------------------------------------------
 
-    def _ask(self, arguments: dict[str, Any]) -> dict[str, Any]:
-        """Run `reachability` on the node. A node that does not answer is an observation, too,
-        and must not end the verification of the others."""
-        fabric = self._workspace.fabric()
-        given = {
-            "node": self._name,
-            # The one that a container runtime takes, whatever stands before podnet's.
-            "conf_dir": fabric.cni.conf_dir,
-            "bin_dirs": [fabric.cni.bin_dir],
-            "port": self._run()["port"],
-            **arguments,
-        }
-        return self._module("podnet.fabric.reachability", given)
+    def _ask(self, questions: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+        """What `reachability` answers on each node. A node that does not answer is an observation,
+        too, and must not end the verification of the others."""
+        fabric, port = self._workspace.fabric(), self._run()["port"]
+        # The conflist that a container runtime takes, whatever stands before podnet's.
+        given = {"conf_dir": fabric.cni.conf_dir, "bin_dirs": [fabric.cni.bin_dir], "port": port}
+        whole = {name: {"node": name, **given, **more} for name, more in questions.items()}
+        return self._call("probe_pods.observed", whole)
 
-    def _module(self, name: str, given: dict[str, Any]) -> dict[str, Any]:
-        try:
-            answer = self._execute_module(module_name=name, module_args=given, task_vars=self._vars)
-        except AnsibleError as error:
-            return {"failed": True, "unreachable": True, "msg": str(error)}
-        # Through JSON: Ansible's values are tagged subclasses, which must not travel further.
-        plain: dict[str, Any] = json.loads(json.dumps(answer, default=str))
-        return plain
+    def _call(self, call: str, params: Mapping[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+        """A function of podnet's node-side code on each node: node → what it returned."""
+        sources = node_modules()
+        texts = {n: script(sources, call, of, self._python(n)) for n, of in params.items()}
+        return {name: _said(answer) for name, answer in self._nodes.ask(texts).items()}
 
-    def _blind(self, stage: str, answer: Mapping[str, Any]) -> dict[str, Any]:
+    def _python(self, name: str) -> str:
+        """The interpreter that the inventory names; what Ansible would discover is left to it."""
+        told = str(self._vars["hostvars"][name].get("ansible_python_interpreter") or "")
+        return "" if told.startswith("auto") else told
+
+    def _blind(self, stage: str, name: str, answer: Mapping[str, Any]) -> str:
         reason = _reason(answer)
         unreachable = bool(answer.get("unreachable"))
-        self._workspace.save(self._file(stage), {"error": reason, "unreachable": unreachable})
-        return {"warnings": [f"{self._name} could not be looked at: {reason}"]}
+        self._workspace.save(_file(stage, name), {"error": reason, "unreachable": unreachable})
+        return f"{name} could not be looked at: {reason}"
 
     # --- the saved observations -----------------------------------------------------------------
 
@@ -249,20 +248,9 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types
         started = {name: read_start(self._saved("start", name)) for name in run.asked}
         return Scene(self._workspace.fabric(), run, started)
 
-    def _near(self) -> Scene:
-        """The scene as far as this node's probes need it: there is a file for each node, and every
-        node reads those of the peers that it probes."""
-        run = Run.from_dict(self._run())
-        bare = Scene(self._workspace.fabric(), run, {})
-        names = {self._name, *(peer.name for peer in bare.ring.peers(self._name))}
-        return replace(bare, started={n: read_start(self._saved("start", n)) for n in names})
-
-    def _file(self, stage: str) -> str:
-        return f"observed/{stage}/{self._name}.json"
-
     def _saved(self, stage: str, name: str) -> dict[str, Any] | None:
         """None when there is nothing: the node was gone before this stage."""
-        file = f"observed/{stage}/{name}.json"
+        file = _file(stage, name)
         if not (self._workspace.state / file).is_file():
             return None
         saved: dict[str, Any] = self._workspace.load(file, BEGIN_FIRST)
@@ -312,10 +300,19 @@ def _talked_to(scene: Scene) -> dict[str, dict[str, str]]:
     return {n.name: _addresses(scene, n.name).get(POD_A, {}) for n in scene.nodes}
 
 
+def _file(stage: str, name: str) -> str:
+    return f"observed/{stage}/{name}.json"
+
+
+def _said(answer: Answer) -> dict[str, Any]:
+    if answer.away:
+        return {"failed": True, "unreachable": True, "msg": answer.away}
+    return answer_of(answer.rc, answer.stdout, answer.stderr)
+
+
 def _reason(answer: Mapping[str, Any]) -> str:
-    """Why a module gave no observation, in one line."""
-    texts = [str(answer.get(key) or "").strip() for key in ("msg", "module_stderr")]
-    found = next((text for text in texts if text), "the module gave no observation")
+    """Why a node gave no observation, in one line."""
+    found = str(answer.get("msg") or "").strip() or "the node gave no observation"
     return " ".join(found.split())[:300]
 
 

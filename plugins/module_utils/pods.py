@@ -141,9 +141,10 @@ class Pod:
         """The list as its plugins can run it; CniError when they cannot. Changes nothing."""
         return cni.Runtime(conflist, self.bin_dirs, self.run, wanted["capabilities"]).usable()
 
-    def create(self, wanted: Record, conflist: Record) -> Record:
+    def create(self, wanted: Record, conflist: Record, lasting: bool = True) -> Record:
         """Infra container and network; leaves nothing behind on failure. Raises CniError or
-        OSError. ``wanted``: {"ifname", "capabilities", "namespace"}."""
+        OSError. ``wanted``: {"ifname", "capabilities", "namespace"}. Of a pod that is not
+        ``lasting`` nobody asks later whether it is as it was made."""
         if self.there():
             raise cni.CniError(f"{self.folder}: of an earlier pod; it has to be removed first")
         record: Record = {
@@ -159,7 +160,8 @@ class Pod:
             runtime, attachment = self._runtime(record), self._attachment(record)
             result = runtime.add(attachment)
             self._wait_for_addresses(wanted["ifname"])
-            record.update(result=result, unchecked=runtime.blind(attachment, result))
+            unchecked = runtime.blind(attachment, result) if lasting else {}
+            record.update(result=result, unchecked=unchecked)
             self._save(record)
         except BaseException as error:
             try:
@@ -303,14 +305,19 @@ class Pod:
             if item["ifname"] != "lo"
         ]
 
-    def _member(self, name: str, process: Mapping[str, Any]) -> Dict[str, Any]:
-        """One container, looked at from inside; nothing is seen of one that has ended."""
+    def _member(
+        self, name: str, process: Mapping[str, Any], known: Dict[int, List[Dict[str, Any]]]
+    ) -> Dict[str, Any]:
+        """One container, looked at from inside; nothing is seen of one that has ended. ``known``:
+        what was seen in a namespace, which is the same for all who are in it."""
         seen: Dict[str, Any] = {"netns": 0, "interfaces": [], "state": "ended"}
         pid = process["pid"]
         if machine.alive(process):
             try:
                 inode = os.stat(f"/proc/{pid}/ns/net").st_ino
-                seen = {"netns": inode, "interfaces": self.interfaces(pid), "state": "running"}
+                if inode not in known:
+                    known[inode] = self.interfaces(pid)
+                seen = {"netns": inode, "interfaces": known[inode], "state": "running"}
             except OSError:
                 if machine.alive(process):
                     raise
@@ -319,7 +326,8 @@ class Pod:
     def facts(self, record: Record) -> Dict[str, Any]:
         """Addresses, MAC, MTU and containers, each observed from inside."""
         members = {"infra": record["infra"], **record["containers"]}
-        containers = [self._member(name, process) for name, process in members.items()]
+        known: Dict[int, List[Dict[str, Any]]] = {}
+        containers = [self._member(name, process, known) for name, process in members.items()]
         ifname = record["wanted"]["ifname"]
         first: Dict[str, Any] = next(
             (i for i in containers[0]["interfaces"] if i["name"] == ifname), {}

@@ -10,12 +10,15 @@ module: verify
 short_description: Prove from inside real pods that the pod network holds
 version_added: 0.1.0
 description:
-  - Stage V(begin) runs once; it forgets earlier observations and notes what is asked for.
-  - Stage V(start) starts two probe pods on a node, V(probe) sends the node's probes from inside
-    them, V(measure) says how fast one way of each kind is, and V(stop) removes them. What a node
-    reported is saved below C(.podnet/observed/).
-  - Stage V(judge) runs once; it compares what was observed with the plan, saves the results, and
-    fails unless every promise was looked at and holds.
+  - Every stage is one task for all nodes of the play. Nodes need Python 3.8; one is asked over
+    Ansible's own connection to it, by the interpreter in C(ansible_python_interpreter) if that is
+    set.
+  - Stage V(begin) forgets earlier observations and notes what is asked for.
+  - Stage V(start) starts two probe pods on every node, V(probe) sends each node's probes from
+    inside them, V(measure) says how fast one way of each kind is, and V(stop) removes them. What a
+    node reported is saved below C(.podnet/observed/).
+  - Stage V(judge) compares what was observed with the plan, saves the results, and fails unless
+    every promise was looked at and holds.
   - A node that cannot be reached does not fail these stages; it is an error in the results.
 options:
   stage:
@@ -111,7 +114,7 @@ stdout_lines:
   elements: str
   returned: stage judge
 probes:
-  description: Number of probes that were sent.
+  description: Number of probes that were sent, of all nodes.
   type: int
   returned: stage probe
 """

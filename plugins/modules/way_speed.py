@@ -80,12 +80,9 @@ speeds:
       type: str
 """
 
-import os
-
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils import namespaces, stream
-from ..module_utils.pods import RUN
+from ..module_utils import stream
 
 SPEC = {
     "pod": {"type": "str", "default": "podnet-verify-a"},
@@ -98,22 +95,10 @@ SPEC = {
 
 def main() -> None:
     module = AnsibleModule(argument_spec=SPEC)
-    params = module.params
-    if params["most_mbit"] < 1:
-        module.fail_json(msg=f"most_mbit: expected 1 or more, found {params['most_mbit']}")
-    try:
-        namespaces.enter(os.path.join(RUN, params["pod"]))
-    except OSError as error:
-        module.fail_json(msg=f"pod {params['pod']} cannot be entered: {error}; start it first")
-    speeds = []
-    for address in params["targets"]:
-        try:
-            speeds.append(
-                stream.measure(address, params["port"], params["seconds"], params["most_mbit"])
-            )
-        except (OSError, ValueError, KeyError) as error:
-            speeds.append({"error": str(error)})
-    module.exit_json(changed=False, speeds=speeds)
+    result = stream.measured(module.params)
+    if result.pop("failed", False):
+        module.fail_json(**result)
+    module.exit_json(changed=False, **result)
 
 
 if __name__ == "__main__":

@@ -185,6 +185,14 @@ def role_file(role: str, kind: str, name: str) -> str:
 
 
 @cache
+def node_modules() -> tuple[tuple[str, str], ...]:
+    """Name and text of the code that runs on nodes with Python, without what needs a lab."""
+    folder = COLLECTION / "plugins" / "module_utils"
+    paths = sorted(path for path in folder.glob("*.py") if path.stem != "__init__")
+    return tuple((path.stem, path.read_text(encoding="utf-8")) for path in paths)
+
+
+@cache
 def node_program() -> str:
     """`podnet-node` as it lies on a node: one file, replaced as a whole, whatever it is made of."""
     text = role_file("converge", "files", "podnet-node")

@@ -4,13 +4,19 @@
 from __future__ import annotations
 
 import json
+import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible.errors import AnsibleConnectionFailure
 from ansible_collections.podnet.fabric.plugins.action.verify import ActionModule
-from ansible_collections.podnet.fabric.plugins.plugin_utils.workspace import Workspace
+from ansible_collections.podnet.fabric.plugins.plugin_utils import node_python
+from ansible_collections.podnet.fabric.plugins.plugin_utils.exchange import Answer
+from ansible_collections.podnet.fabric.plugins.plugin_utils.workspace import (
+    Workspace,
+    node_modules,
+)
 from observed import OUTSIDE, fabric_of, healthy
 
 FABRIC = fabric_of((2, 1))
@@ -27,44 +33,62 @@ ARGUMENTS = {
 }
 
 
-class Stage(ActionModule):
-    """The action of one host, with the module's answers from observations on paper."""
+AWAY = Answer(away="Failed to connect to the host via ssh: timed out")
 
-    def __init__(self, root: Path, name: str, hosts: list[str], faults: dict[str, Any]) -> None:
-        self._vars: dict[str, Any] = {"ansible_play_hosts_all": hosts}
-        self._name, self._faults = name, faults
-        self._workspace = Workspace(str(root))
+
+class Nodes:
+    """Nodes that answer from observations on paper; `faults`: "node state" → another answer."""
+
+    def __init__(self, names: list[str], faults: dict[str, Answer]) -> None:
+        self.names, self._faults = names, faults
         self.asked: list[str] = []
 
-    def _execute_module(self, **given: Any) -> dict[str, Any]:
-        arguments = given["module_args"]
-        self.asked.append(arguments["state"])
-        fault = self._faults.get(f"{self._name} {arguments['state']}")
-        if isinstance(fault, Exception):
-            raise fault
-        if fault:
-            return dict(fault)
-        if arguments["state"] == "started":
-            return {"changed": True, **HEALTHY.start[self._name]}
-        if arguments["state"] == "probed":
-            wanted = {target["id"] for target in arguments["targets"]}
-            answers = HEALTHY.probe[self._name]["probes"]
-            return {"probes": [answer for answer in answers if answer["id"] in wanted]}
-        return {"changed": True}
+    def ask(self, texts: Mapping[str, str]) -> dict[str, Answer]:
+        return {name: self._answer(name, question(text)["params"]) for name, text in texts.items()}
+
+    def _answer(self, name: str, params: dict[str, Any]) -> Answer:
+        about = f"{name} {params['state']}"
+        self.asked.append(about)
+        if about in self._faults:
+            return self._faults[about]
+        said: dict[str, Any] = {"changed": True}
+        if params["state"] == "started":
+            said |= HEALTHY.start[name]
+        if params["state"] == "probed":
+            wanted = {target["id"] for target in params["targets"]}
+            answers = HEALTHY.probe[name]["probes"]
+            said["probes"] = [answer for answer in answers if answer["id"] in wanted]
+        return Answer(stdout=f"motd\n{node_python.MARK}{json.dumps(said)}\n")
 
 
-def verify(root: Path, faults: dict[str, Any], hosts: list[str] | None = None) -> dict[str, Any]:
-    """All stages in the order of the role; what the judge returned."""
-    hosts = hosts or NAMES
-    Workspace(str(root)).save_fabric(FABRIC)
-    actions = {name: Stage(root, name, hosts, faults) for name in hosts}
-    first = actions[hosts[0]]
-    first._begin(ARGUMENTS)
-    for stage in ("_start", "_probe", "_stop"):
-        for action in actions.values():
-            answer = getattr(action, stage)()
+def question(text: str) -> dict[str, Any]:
+    """What a node is asked by a shell text."""
+    return dict(node_python.unpacked(text.splitlines()[-2]))
+
+
+class Stages(ActionModule):
+    """The action without Ansible around it."""
+
+    def __init__(self, root: Path, hosts: list[str], faults: dict[str, Answer]) -> None:
+        self._vars: dict[str, Any] = {
+            "ansible_play_hosts_all": hosts,
+            "hostvars": {name: {} for name in hosts},
+        }
+        self._workspace = Workspace(str(root))
+        self._workspace.save_fabric(FABRIC)
+        self._nodes = self.nodes = Nodes(hosts, faults)
+
+    def whole(self) -> dict[str, Any]:
+        """All stages in the order of the role; what the judge returned."""
+        self._begin(ARGUMENTS)
+        for stage in (self._start, self._probe, self._stop):
+            answer = stage()
             assert not answer.get("failed"), answer
-    return first._judge()
+        return self._judge()
+
+
+def verify(root: Path, faults: dict[str, Answer], hosts: list[str] | None = None) -> dict[str, Any]:
+    return Stages(root, hosts or NAMES, faults).whole()
 
 
 def saved(root: Path) -> list[dict[str, Any]]:
@@ -82,8 +106,7 @@ def test_a_healthy_fleet_passes(tmp_path: Path) -> None:
 
 
 def test_an_unreachable_node_is_an_error_and_the_others_are_verified(tmp_path: Path) -> None:
-    fault = AnsibleConnectionFailure("Failed to connect to the host via ssh: timed out")
-    done = verify(tmp_path, {"node-02 started": fault, "node-02 probed": fault})
+    done = verify(tmp_path, {"node-02 started": AWAY, "node-02 probed": AWAY})
     assert done["verdict"] == "unknown"
     assert "timed out" in "\n".join(done["podnet_lines"])
     results = saved(tmp_path)
@@ -93,35 +116,44 @@ def test_an_unreachable_node_is_an_error_and_the_others_are_verified(tmp_path: P
 
 
 def test_an_unreachable_node_is_not_asked_again(tmp_path: Path) -> None:
-    Workspace(str(tmp_path)).save_fabric(FABRIC)
-    stage = Stage(tmp_path, "node-01", NAMES, {"node-01 started": AnsibleConnectionFailure("no")})
-    stage._begin(ARGUMENTS)
-    for name in ("_start", "_probe", "_stop"):
-        getattr(stage, name)()
-    assert stage.asked == ["started"]
+    stages = Stages(tmp_path, ["node-01"], {"node-01 started": AWAY})
+    stages.whole()
+    assert stages.nodes.asked == ["node-01 started"]
 
 
 @pytest.mark.parametrize("state", ["started", "probed"])
-def test_a_module_that_crashes_is_an_error_with_its_words(tmp_path: Path, state: str) -> None:
-    crash = {"failed": True, "msg": "MODULE FAILURE", "module_stderr": "Traceback: no python"}
+def test_a_program_that_crashes_is_an_error_with_its_words(tmp_path: Path, state: str) -> None:
+    crash = Answer(rc=127, stderr="sh: 1: x\nsh: 2: python3: not found\n")
     done = verify(tmp_path, {f"node-02 {state}": crash})
-    assert done["verdict"] == "unknown" and "MODULE FAILURE" in "\n".join(done["podnet_lines"])
+    assert done["verdict"] == "unknown"
+    assert "python3: not found" in " ".join("\n".join(done["podnet_lines"]).split())
 
 
 def test_probe_pods_are_stopped_even_where_probing_failed(tmp_path: Path) -> None:
-    Workspace(str(tmp_path)).save_fabric(FABRIC)
-    fault = {"node-01 probed": AnsibleConnectionFailure("no")}
-    stage = Stage(tmp_path, "node-01", NAMES, fault)
-    stage._begin(ARGUMENTS)
-    for name in ("_start", "_probe", "_stop"):
-        getattr(stage, name)()
-    assert stage.asked == ["started", "probed", "absent"]
+    stages = Stages(tmp_path, ["node-01"], {"node-01 probed": AWAY})
+    stages.whole()
+    assert stages.nodes.asked == ["node-01 started", "node-01 probed", "node-01 absent"]
+
+
+def test_what_is_sent_runs_on_a_bare_python() -> None:
+    """All modules can be imported without Ansible, and what fails is told in one line."""
+    names = [name for name, _text in node_modules()]
+    assert "probe_pods" in names
+    wrong = {"node": "n", "pods": ["a", "a"], "state": "absent"}
+    for call, params, part in (
+        ("probe_pods.observed", wrong, "two different names"),
+        ("stream.measured", {"most_mbit": 0}, "most_mbit"),
+        ("probe_pods.nothing", {}, "nothing"),
+    ):
+        text = node_python.script(node_modules(), call, params)
+        done = subprocess.run(["sh", "-s"], input=text, capture_output=True, text=True, check=False)
+        said = node_python.answer(done.returncode, done.stdout, done.stderr)
+        assert said["failed"] and part in said["msg"], said
 
 
 def test_what_an_earlier_verification_saw_is_forgotten(tmp_path: Path) -> None:
     assert verify(tmp_path, {})["verdict"] == "pass"
-    gone = AnsibleConnectionFailure("no")
-    assert verify(tmp_path, {"node-03 started": gone})["verdict"] == "unknown"
+    assert verify(tmp_path, {"node-03 started": AWAY})["verdict"] == "unknown"
     previous = tmp_path / ".podnet/observed/results.previous.json"
     assert json.loads(previous.read_text(encoding="utf-8"))["summary"]["pairs"]["verified"] == 6
 
@@ -134,8 +166,6 @@ def test_a_limited_run_judges_and_probes_only_what_was_asked(tmp_path: Path) -> 
 
 
 def test_a_name_as_outside_host_is_refused(tmp_path: Path) -> None:
-    Workspace(str(tmp_path)).save_fabric(FABRIC)
-    stage = Stage(tmp_path, "node-01", NAMES, {})
     outside = [{"address": "example.org", "port": 80}]
-    answer = stage._begin({**ARGUMENTS, "outside": outside})
+    answer = Stages(tmp_path, NAMES, {})._begin({**ARGUMENTS, "outside": outside})
     assert answer["failed"] and "example.org" in answer["msg"]

@@ -1,0 +1,209 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The two probe pods of a node: made, looked at from inside, probed from, and taken away.
+
+What the module `reachability` does on a node. The action `verify` sends it to many nodes as a
+program of its own (`probing.py` of the controller), so nothing here imports Ansible.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import sys
+import time
+from typing import Any, Dict, List, Mapping, Optional, Tuple
+
+from . import cni, machine, places, probe_server
+from .pods import Pod, by_family
+
+FOLDER = "/run/podnet/verify"
+LISTEN_SECONDS = 10.0
+# Parameters of the module `reachability` that the action `verify` leaves as they are.
+DEFAULTS = {
+    "conflist": None,
+    "ttl": 900,
+    "pods": ["podnet-verify-a", "podnet-verify-b"],
+    "restart_check": True,
+}
+FAULTS = (cni.CniError, OSError)
+# What the contract with the judge has; the pod module tells more.
+CONTAINER_KEYS = ("name", "pid", "netns", "interfaces")
+POD_KEYS = ("name", "addresses", "mtu", "mac")
+
+
+def pods_of(params: Dict[str, Any]) -> List[Pod]:
+    run = remembering(machine.run)
+    return [Pod(name, params["bin_dirs"], run) for name in params["pods"]]
+
+
+def remembering(run: machine.Run) -> machine.Run:
+    """Asks each plugin once which versions it speaks, and not for each pod."""
+    known: Dict[Tuple[str, str], machine.Answer] = {}
+
+    def asked(argv: List[str], env: Mapping[str, str], stdin: str) -> machine.Answer:
+        if env.get("CNI_COMMAND") != "VERSION":
+            return run(argv, env, stdin)
+        key = (" ".join(argv), stdin)
+        if key not in known:
+            known[key] = run(argv, env, stdin)
+        return known[key]
+
+    return asked
+
+
+def absent(params: Dict[str, Any]) -> Dict[str, Any]:
+    """Take the probe pods away."""
+    changed, errors = os.path.isdir(FOLDER), []
+    for pod in pods_of(params):
+        try:
+            with pod.locked():
+                changed = pod.remove() or changed
+        except FAULTS as error:
+            errors.append(f"{pod.name}: {error}")
+    shutil.rmtree(FOLDER, ignore_errors=True)
+    return {"changed": changed, "errors": errors}
+
+
+def started(params: Dict[str, Any]) -> Dict[str, Any]:
+    """Make the probe pods and look at them from inside."""
+    errors = absent(params)["errors"]
+    os.makedirs(FOLDER, exist_ok=True)
+    program = os.path.join(FOLDER, "probe_server.py")
+    with open(program, "w", encoding="utf-8") as stream:
+        stream.write(source_of(probe_server))
+    made, restart = [], None
+    for pod in pods_of(params):
+        try:
+            with pod.locked():
+                record = create(pod, params, program)
+                made.append(pod)
+                await_server(pod, record, params["port"])
+                if params["restart_check"] and restart is None:
+                    restart = restart_container(pod, record)
+        except FAULTS as error:
+            errors.append(f"{pod.name}: {error}")
+    observation = {
+        "node": params["node"],
+        "pods": [found for found in (look(pod, errors) for pod in made) if found],
+        "restart": restart,
+        "errors": errors,
+        "counters": {"udp_checksums": udp_checksums()},
+    }
+    return {"changed": True, "observation": observation}
+
+
+def udp_checksums() -> int:
+    """Packets that the node threw away for a wrong UDP checksum since boot (proc_net(5)): what
+    a network card with a broken VXLAN offload makes."""
+    found = 0
+    for path, head in (("/proc/net/snmp", "Udp: "), ("/proc/net/snmp6", "Udp6InCsumErrors")):
+        try:
+            with open(path, encoding="ascii") as stream:
+                words = [line.split() for line in stream if line.startswith(head)]
+        except OSError:
+            continue
+        # In the first file a line of names stands above the line of numbers.
+        place = words[0].index("InCsumErrors") if len(words) == 2 else 1
+        found += int(words[-1][place]) if words else 0
+    return found
+
+
+def create(pod: Pod, params: Dict[str, Any], program: str) -> Dict[str, Any]:
+    wanted: Dict[str, Any] = {"ifname": "eth0", "capabilities": {}, "namespace": None}
+    path = params["conflist"] or cni.find_conflist(params["conf_dir"])
+    record = pod.create(wanted, cni.read_conflist(path), lasting=False)
+    python, ttl = sys.executable or "python3", str(params["ttl"])
+    # Nothing of the site's, which would take a while to look for.
+    server = [python, "-I", "-S", program, "--port", str(params["port"]), "--ttl", ttl]
+    for name, command in (("server", server), ("sleeper", ["sleep", ttl])):
+        pod.start_container(record, {"name": name, "command": command, "env": {}, "workdir": "/"})
+    return record
+
+
+def look(pod: Pod, errors: List[str]) -> Optional[Dict[str, Any]]:
+    """The pod as the observation has it."""
+    record = pod.record()
+    if record is None:
+        return None
+    try:
+        facts = pod.facts(record)
+    except FAULTS as error:
+        errors.append(f"{pod.name}: {error}")
+        return None
+    containers = [{key: item[key] for key in CONTAINER_KEYS} for item in facts["containers"]]
+    return {**{key: facts[key] for key in POD_KEYS}, "containers": containers}
+
+
+def await_server(pod: Pod, record: Dict[str, Any], port: int) -> None:
+    """Wait until the server listens: probes of other nodes may come at once. Raises OSError."""
+    server = record["containers"]["server"]
+    end = time.monotonic() + LISTEN_SECONDS
+    while not listens(server["pid"], port):
+        if not machine.alive(server):
+            raise OSError(f"container server has ended: {pod.last_words('server')}")
+        if time.monotonic() > end:
+            raise OSError(f"container server does not listen on port {port}")
+        time.sleep(0.02)
+
+
+def listens(pid: int, port: int) -> bool:
+    """Whether the last socket that the server opens is there (proc_net(5)); a kernel without IPv6
+    has no udp6."""
+    for name in ("udp6", "udp"):
+        try:
+            with open(f"/proc/{pid}/net/{name}", encoding="ascii") as stream:
+                return any(f":{port:04X} " in line for line in stream)
+        except OSError:
+            continue
+    return False
+
+
+def restart_container(pod: Pod, record: Dict[str, Any]) -> Dict[str, Any]:
+    """Kill an app container, start it again, and look from inside it before and after."""
+
+    def seen() -> Dict[str, Any]:
+        pid = record["containers"]["sleeper"]["pid"]
+        interface = (pod.interfaces(pid) or [{}])[0]
+        addresses = by_family(interface.get("addresses", []))
+        return {"pid": pid, "mac": interface.get("mac", ""), "addresses": addresses}
+
+    before = seen()
+    os.kill(before["pid"], signal.SIGKILL)
+    pod.start_container(record, record["containers"]["sleeper"]["definition"])
+    return {"container": "sleeper", "before": before, "after": seen()}
+
+
+def probed(params: Dict[str, Any]) -> Dict[str, Any]:
+    """Send all probes, one process per place they are sent from, all at the same time."""
+    first, second = pods_of(params)
+    where: places.Places = {"a": first.netns, "b": second.netns, "node": None}
+    seconds = params["timeout_ms"] / 1000
+    found = places.run_everywhere(params["targets"], where, params["attempts"], seconds)
+    return {"changed": False, "probes": found}
+
+
+def source_of(module: Any) -> str:
+    """Of a module of podnet's, from a file, an archive or a program that was sent."""
+    return str(module.__spec__.loader.get_source(module.__name__))
+
+
+STATES = {"started": started, "probed": probed, "absent": absent}
+
+
+def observed(given: Dict[str, Any]) -> Dict[str, Any]:
+    """What the module answers to these parameters; ``failed`` and ``msg`` when it cannot."""
+    params = {**DEFAULTS, **given}
+    os.umask(0o022)  # whatever the login's is: root runs some of what is written here
+    if len(set(params["pods"])) != 2:
+        text = f"pods: expected two different names, found {params['pods']}"
+        return {"failed": True, "msg": text}
+    try:
+        result = STATES[params["state"]](params)
+    except FAULTS as error:
+        return {"failed": True, "msg": f"{params['node']}: {error}"}
+    errors = result.pop("errors", [])
+    if errors:
+        text = "probe pods cannot be removed:\n" + "\n".join(errors)
+        return {**result, "failed": True, "msg": text}
+    return result
