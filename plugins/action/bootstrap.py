@@ -26,6 +26,7 @@ from ..plugin_utils.cni_install import RefusedError
 SPEC = {
     "bin_dir": {"type": "str", "default": "/usr/lib/cni"},
     "python": {"type": "bool", "default": True},
+    "frr": {"type": "bool", "default": False},
     "repository": {"type": "str", "default": ""},
     "files": {"type": "list", "elements": "path", "default": []},
 }
@@ -72,7 +73,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types
         return told
 
     def _look(self, args: dict[str, Any]) -> Found:
-        text = look_script(args["bin_dir"], args["python"])
+        text = look_script(args["bin_dir"], args["python"], args["frr"])
         return found(self._run(text.encode(), "the node cannot be looked at"))
 
     def _run(self, text: bytes, what: str) -> str:

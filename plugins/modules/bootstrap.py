@@ -23,6 +23,10 @@ options:
     description: Whether Python belongs to what the node needs; without it C(verify) cannot run.
     type: bool
     default: true
+  frr:
+    description: Whether nodes shall have FRR; its own service is left not running.
+    type: bool
+    default: false
   repository:
     description:
       - Take packages from here, for this once, in place of the node's own repositories. For apt an

@@ -27,8 +27,12 @@ PACKAGES: dict[str, tuple[str, str]] = {
     "setsid": ("util-linux", "util-linux"),
     "python3": ("python3", "python3"),
 }
-PLUGINS = "CNI plugins"
-PLUGINS_PACKAGE = "containernetworking-plugins"
+# Where a program alone does not say it: packages, alike in both families of distributions.
+PLUGINS, FRR = "CNI plugins", "FRR"
+MORE: dict[str, tuple[str, ...]] = {
+    PLUGINS: ("containernetworking-plugins",),
+    FRR: ("frr", "frr-pythontools"),
+}
 FILE = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+:~_%-]*\.(deb|rpm)")
 # An entry of sources.list, or a URL for dnf; no quotes and nothing that ends a line.
 REPOSITORY = re.compile(r"[A-Za-z0-9 \[\]=:/.,@+~_%&?-]+")
@@ -37,12 +41,29 @@ END = "PODNET_PACKAGE"  # base64 has no underscore
 _LOOK = """PATH=$PATH:/usr/sbin:/sbin
 m=; for c in {programs}; do command -v "$c" >/dev/null 2>&1 || m="$m $c"; done
 [ -x {bin_dir}/bridge ] || m="$m plugins"
-p=none; for c in dnf apt-get; do if command -v $c >/dev/null 2>&1; then p=$c; fi; done
+{frr}p=none; for c in dnf apt-get; do if command -v $c >/dev/null 2>&1; then p=$c; fi; done
 echo "manager=${p%-get}"; echo "missing=$m"
+"""
+_LOOK_FRR = """[ -x /usr/lib/frr/bgpd ] && [ -x /usr/lib/frr/frr-reload.py ] || m="$m frr"
 """
 _START = """set -eu; umask 022; PATH=$PATH:/usr/sbin:/sbin; export PATH
 DEBIAN_FRONTEND=noninteractive; export DEBIAN_FRONTEND
 t=$(mktemp -d); chmod 755 "$t"; mkdir "$t"/none "$t"/lists; trap 'rm -rf "$t"' EXIT
+"""
+# podnet starts an FRR of its own; the distribution's, which its package would start, must not run
+# beside it. One that was there before is somebody's, and is left alone.
+_QUIET = """p=/usr/sbin/policy-rc.d; q=
+if [ ! -e /usr/lib/frr/zebra ]; then
+  q=1
+  if [ ! -e $p ]; then
+    trap 'rm -rf "$t" $p' EXIT; printf '#!/bin/sh\\nexit 101\\n' >$p; chmod 755 $p
+  fi
+fi
+"""
+_DISABLED = """if [ -n "$q" ] && command -v systemctl >/dev/null; then
+  systemctl -q disable frr.service 2>/dev/null || :
+  if [ -d /run/systemd/system ]; then systemctl stop frr.service || :; fi
+fi
 """
 _APT = "apt-get {options}-q -y --no-install-recommends install {what} </dev/null\n"
 _DNF = "dnf {options}-q -y install {what} </dev/null\n"
@@ -69,12 +90,12 @@ class Found:
     missing: tuple[str, ...]
 
 
-def look_script(bin_dir: str, python: bool) -> str:
+def look_script(bin_dir: str, python: bool, frr: bool = False) -> str:
     """Text that says what a node lacks; it changes nothing."""
     programs = [name for name in PACKAGES if python or name != "python3"]
-    return _LOOK.replace("{programs}", " ".join(programs)).replace(
-        "{bin_dir}", shlex.quote(bin_dir)
-    )
+    text = _LOOK.replace("{programs}", " ".join(programs))
+    text = text.replace("{frr}", _LOOK_FRR if frr else "")
+    return text.replace("{bin_dir}", shlex.quote(bin_dir))
 
 
 def found(output: str) -> Found:
@@ -88,7 +109,8 @@ def found(output: str) -> Found:
         raise RefusedError(
             f"the node does not answer as a shell does: expected manager=…, found {output[-200:]!r}"
         )
-    missing = tuple(PLUGINS if name == "plugins" else name for name in words["missing"].split())
+    names = {"plugins": PLUGINS, "frr": FRR}
+    missing = tuple(names.get(name, name) for name in words["missing"].split())
     return Found(words["manager"], missing)
 
 
@@ -104,8 +126,8 @@ def packages(node: Found) -> tuple[str, ...]:
             f"neither; install by hand: {', '.join(node.missing)}"
         )
     which = MANAGERS.index(node.manager)
-    names = (PLUGINS_PACKAGE if name == PLUGINS else PACKAGES[name][which] for name in node.missing)
-    return tuple(dict.fromkeys(names))
+    names = [MORE.get(name) or (PACKAGES[name][which],) for name in node.missing]
+    return tuple(dict.fromkeys(name for of in names for name in of))
 
 
 def check(source: Source) -> None:
@@ -136,7 +158,10 @@ def install_script(manager: str, names: Sequence[str], source: Source) -> bytes:
     what = " ".join(shlex.quote(name) for name in names)
     if source.files:
         what = '"$t"/*.deb' if manager == "apt" else '"$t"/*.rpm'
-    parts.append((_apt if manager == "apt" else _dnf)(what, source).encode())
+    text = (_apt if manager == "apt" else _dnf)(what, source)
+    if "frr" in names or any(re.match(r"frr[_-]", name) for name in source.files):
+        text = _QUIET + text + _DISABLED
+    parts.append(text.encode())
     return b"".join(parts)
 
 

@@ -136,7 +136,7 @@ def _frr(fabric: Fabric, plan: NodePlan, have: State) -> Iterator[Problem]:
             "FRR is missing on the node",
             "/usr/lib/frr/bgpd and /usr/lib/frr/frr-reload.py",
             "not both of them",
-            "install the packages frr and frr-pythontools, and disable frr.service",
+            "run podnet.fabric.bootstrap; or install frr and frr-pythontools, without frr.service",
         )
     if "zebra" in have.frr:
         # Two of them would each take the other's routes for its own that it has forgotten.

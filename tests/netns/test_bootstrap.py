@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Nodes without iproute2, nftables and CNI plugins become ready, by real apt, dnf and packages.
+"""Nodes without iproute2, nftables, CNI plugins and FRR become ready, by real package managers.
 
 node-1 and node-2 have apt, node-3 and node-4 dnf alone. The packages are made of
 what this machine has installed, as nothing may be fetched here.
@@ -16,6 +16,8 @@ import pytest
 from fleet import Fleet, Spec
 
 NAMES = ("nftables", "containernetworking-plugins")
+# For mode bgp, on the nodes with apt. Its package starts a service, so it comes with its scripts.
+FRR = ("frr", "frr-pythontools")
 # The files of an installed package and its control data, packed again.
 PACK = r"""set -e
 mkdir -p "$2/DEBIAN"
@@ -24,7 +26,10 @@ dpkg-query -s "$1" | sed '/^Status:/d; /^Conffiles:/,/^[^ ]/{/^Conffiles:/d; /^ 
 dpkg -L "$1" | while read -r path; do
   if [ -d "$path" ]; then mkdir -p "$2$path"; else cp -a "$path" "$2$path"; fi
 done
-dpkg-deb --root-owner-group --build "$2" "$3"
+for s in postinst prerm postrm; do
+  if [ -e "/var/lib/dpkg/info/$1.$s" ]; then cp -p "/var/lib/dpkg/info/$1.$s" "$2/DEBIAN/$s"; fi
+done
+dpkg-deb -Zgzip -z1 --root-owner-group --build "$2" "$3"
 """
 RPM = r"""set -e
 dpkg -L "$1" | while read -r path; do
@@ -49,11 +54,15 @@ rpmbuild --quiet -bb --buildroot "$2" --define "_rpmdir $3" --define '_build_nam
 """
 # Nor anything that apt could take from this machine's cache, or try to fetch.
 BARE = f"""set -e
-dpkg --force-depends --remove {" ".join(NAMES)} >/dev/null
+dpkg --force-depends --purge {" ".join((*NAMES, *FRR))} >/dev/null 2>&1
 rm -rf /var/cache/apt/archives/*.deb /var/lib/apt/lists/* /etc/apt/sources.list.d/*
 echo 'deb [trusted=yes] file:/nowhere ./' >/etc/apt/sources.list
 apt-get -q -y --fix-broken install >/dev/null 2>&1 # what needed them goes too
-! command -v nft"""
+! command -v nft; ! [ -e /usr/lib/frr/bgpd ]"""
+# The host's own FRR neither runs nor starts at boot, and nothing else is kept from starting.
+NO_SERVICE = """ls /usr/lib/frr/bgpd /usr/lib/frr/frr-reload.py
+! pidof zebra watchfrr staticd
+! ls /etc/systemd/system/multi-user.target.wants/frr.service /usr/sbin/policy-rc.d 2>/dev/null"""
 NO_APT = "rm /usr/bin/apt-get; ! command -v apt-get; command -v dnf"
 APT, DNF = ("node-1", "node-2"), ("node-3", "node-4")
 # A repository as apt reads it from a folder.
@@ -66,7 +75,7 @@ done >Packages"""
 @pytest.fixture(scope="module")
 def debs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("debs")
-    for name in NAMES:
+    for name in (*NAMES, *FRR):
         tree, target = folder / "tree" / name, folder / "debs" / f"{name}.deb"
         tree.mkdir(parents=True)
         target.parent.mkdir(exist_ok=True)
@@ -106,13 +115,11 @@ def test_without_packages_and_network_it_is_one_clear_error(bare: Fleet) -> None
 
 
 def test_check_mode_says_what_it_would_do(bare: Fleet, debs: Path) -> None:
-    said = bare.play(
-        "bootstrap", "--check", "-e", json.dumps({"podnet_bootstrap_files": [str(debs)]})
-    )
+    extra = {"podnet_bootstrap_files": [str(debs)], "podnet_mode": "bgp"}
+    said = bare.play("bootstrap", "--check", "-e", json.dumps(extra))
     assert said.returncode == 0, said.stdout
-    assert "lacked nft, CNI plugins; installed: nftables, containernetworking-plugins" in " ".join(
-        said.stdout.split()
-    )
+    lacked = "lacked nft, CNI plugins, FRR; installed: nftables, containernetworking-plugins, frr, "
+    assert lacked + "frr-pythontools" in " ".join(said.stdout.split())
     bare.ssh("node-1", "! command -v nft")
 
 
@@ -129,15 +136,18 @@ def test_from_files_and_from_a_repository_nodes_become_ready(
     url = {"apt": "deb [trusted=yes] file:/srv ./", "dnf": "file:///srv"}
     for manager, (first, second), folder in (("apt", APT, debs), ("dnf", DNF, rpms)):
         files = [str(path) for path in sorted(folder.iterdir()) if path.is_file()]
-        extra = json.dumps({"podnet_bootstrap_files": files})
+        mode = "bgp" if manager == "apt" else "auto"
+        extra = json.dumps({"podnet_bootstrap_files": files, "podnet_mode": mode})
         bare.play("bootstrap", "--limit", first, "-e", extra, check=True)
         put(bare, second, folder)
         if manager == "apt":
             bare.ssh(second, INDEX)
-        extra = json.dumps({"podnet_bootstrap_repository": url[manager]})
+        extra = json.dumps({"podnet_bootstrap_repository": url[manager], "podnet_mode": mode})
         bare.play("bootstrap", "--limit", second, "-e", extra, check=True)
     for node in bare.nodes:
         assert bare.ssh(node, "nft list tables; ls /usr/lib/cni/bridge").strip()
+    for node in APT:
+        assert bare.ssh(node, NO_SERVICE).split()[0] == "/usr/lib/frr/bgpd"
     for node in DNF:
         assert set(bare.ssh(node, "rpm -qa --qf '%{NAME}\\n'").split()) == set(NAMES)
     again = bare.play("bootstrap", check=True)

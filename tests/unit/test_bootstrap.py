@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.podnet.fabric.plugins.plugin_utils.bootstrap import (
+    FRR,
     PACKAGES,
     PLUGINS,
     Found,
@@ -139,3 +140,17 @@ def test_files_travel_in_the_text(tmp_path: Path, manager: str) -> None:
 def test_what_is_no_source_is_refused(source: Source) -> None:
     with pytest.raises(RefusedError, match="podnet_bootstrap_"):
         check(source)
+
+
+def test_frr_is_asked_for_and_its_own_service_kept_quiet() -> None:
+    assert "bgpd" in look_script("/x", python=True, frr=True)
+    assert "bgpd" not in look_script("/x", python=True)
+    names = packages(Found("apt", (FRR,)))
+    assert names == ("frr", "frr-pythontools")
+    text = install_script("apt", names, Source()).decode()
+    order = ["policy-rc.d", "apt-get -q -y", "systemctl -q disable frr.service"]
+    assert sorted(order, key=text.index) == order
+    # Also where it comes by the way, in a folder of files.
+    files = {"frr_8.4_amd64.deb": b""}
+    assert b"policy-rc.d" in install_script("apt", ["mawk"], Source(files=files))
+    assert b"policy-rc.d" not in install_script("apt", ["mawk"], Source())
