@@ -132,8 +132,11 @@ def _away(changes: ChangeSet, plan: NodePlan, have: State) -> ChangeSet:
     taken = [route for route in taken if route.dst in have.learned]
     moved = {str(route.add()[0]) for route in taken}
     add = [change for change in changes.add if str(change.do) not in moved]
+    there = {route.key for route in have.routes}
     for route in taken:
         soft = _yielding(route)
+        if soft.key in there:  # an earlier run ended with the phase add
+            continue
         add.append(Change(soft.add()[0], soft.delete()[0], "beside the learned one"))
     switch = [line for route in taken for line in _swap(_yielding(route), to=route)]
     gone = {str(change.do) for change in switch}

@@ -11,6 +11,7 @@ import pytest
 from edits import pod
 from fleet import DUMP, FILES, Fleet, Spec, without_timers
 from meters import Meters
+from share import EVERY
 
 SECRET = "tell-Nobody/of&this|one"
 LISTEN = ["192.0.2.0/24", "2001:db8:a::/64"]
@@ -107,6 +108,35 @@ def test_no_packet_is_lost_when_reflectors_fail(fleet: Fleet) -> None:
     assert [pair for pair in meters.reading.pairs if pair.lost or pair.flow != "intact"] == []
     for node in pods:
         pod(fleet, node, "stays", state="absent")
+
+
+def phases(fleet: Fleet, mode: str, *each: str) -> None:
+    """Change the mode by one playbook per phase, each of them twice."""
+    fleet.data["podnet"]["vars"]["podnet_mode"] = mode
+    fleet.write()
+    for phase in each:
+        done = [fleet.play(phase, check=True).stdout for _again in range(2)]
+        assert "0 to change" not in done[0], done[0]
+        assert "0 to change" in done[1], done[1]
+
+
+PHASES = ("add", "switch", "remove")
+OWN = "ip route show proto 112; ip -6 route show proto 112"
+LEARNED = "ip -o route show proto bgp; ip -o -6 route show proto bgp"
+
+
+def test_phase_by_phase_there_and_back(fleet: Fleet) -> None:
+    """Of the way back `make test` repeats the first one alone."""
+    phases(fleet, "routed", *(PHASES if EVERY == 1 else PHASES[:1]))
+    fleet.play("converge", check=True)
+    for node in fleet.nodes:
+        assert len(fleet.ssh(node, OWN).splitlines()) == 6
+        assert fleet.ssh(node, f"pidof zebra bgpd; {LEARNED}; true") == ""
+    phases(fleet, "bgp", *PHASES)
+    assert "0 to change" in fleet.play("converge", check=True).stdout
+    for node in fleet.nodes:
+        assert fleet.ssh(node, OWN) == ""
+        assert len(fleet.ssh(node, LEARNED).splitlines()) == 6
 
 
 REST = """ls -d /etc/frr/podnet /run/frr/podnet/*.pid 2>/dev/null; pidof bgpd zebra

@@ -198,6 +198,19 @@ def test_routes_take_over_before_frr_goes() -> None:
     ]
 
 
+def test_routes_that_an_earlier_run_added_are_not_added_again() -> None:
+    """Phases that are run one by one: the route beside the learned one is there by now."""
+    plan, routes = pushed()
+    coming = tuple(Change(r.add()[0], r.delete()[0], "") for r in routes)
+    learned = {route.dst: route.via for route in plan_node(made(3), "node-00001").learned}
+    soft = tuple(replace(route, metric=route.metric | YIELDING) for route in routes)
+    running = frozenset({"installed", frr.RUNS})
+    have = State(frr=running, frr_conf="x", learned=learned, routes=soft)
+    found = frr.with_frr(ChangeSet(add=coming), frr.Speaker("", plan), have)
+    assert found.add == ()
+    assert len(found.switch) == 2 * len(routes)
+
+
 def settled(plan: NodePlan, **more: Any) -> tuple[frr.Speaker, State]:
     speaker = frr.Speaker("conf", plan)
     sha = hashlib.sha256(b"conf").hexdigest()
