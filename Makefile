@@ -74,7 +74,7 @@ day2-table: setup ## Every change of a live fleet under the loss meter, into doc
 	$(SUDO) PODNET_WRITE_DOCS=1 $(PYTEST) -q tests/netns/test_day2_changes.py
 
 faults-table: setup ## The catalogue of faults, into docs/verification.md; root
-	$(SUDO) PODNET_WRITE_DOCS=1 $(PYTEST) -q tests/netns/test_faults_catalogue.py
+	$(SUDO) PODNET_WRITE_DOCS=1 PODNET_FULL=1 $(PYTEST) -q tests/netns/test_faults_catalogue.py tests/netns/test_faults_bgp.py
 
 T := fleet
 bench: setup-bench ## One topic of tests/bench/ into docs/performance.md: T=fleet ROUNDS=5 N="10 25 50"; root

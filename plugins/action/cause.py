@@ -12,6 +12,7 @@ from ..plugin_utils.causes.lines import cause_lines, model_lines
 from ..plugin_utils.causes.suspects import Scene
 from ..plugin_utils.causes.walk import causes, disagreements
 from ..plugin_utils.exchange import Exchange
+from ..plugin_utils.frr import with_password
 from ..plugin_utils.kernel.state import UnreadableError
 from ..plugin_utils.verdicts.observations import read_start
 from ..plugin_utils.verdicts.results import Result
@@ -21,6 +22,7 @@ from ..plugin_utils.workspace import Workspace, WorkspaceError
 SPEC = {
     "stage": {"type": "str", "required": True, "choices": ["look", "name"]},
     "output_dir": {"type": "path"},
+    "bgp_password": {"type": "str", "default": "", "no_log": True},
 }
 JUDGE_FIRST = "run the stage judge of verify first"
 
@@ -38,21 +40,27 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types
         workspace = Workspace(args["output_dir"])
         try:
             if args["stage"] == "look":
-                return {**result, "changed": False, **_look(workspace, Exchange(self, variables))}
+                looked = _look(workspace, Exchange(self, variables), args["bgp_password"])
+                return {**result, "changed": False, **looked}
             hosts = [str(host) for host in variables["ansible_play_hosts_all"]]
             return {**result, "changed": False, **_name(workspace, hosts)}
-        except WorkspaceError as error:
+        except (WorkspaceError, ValueError) as error:
             return {**result, "failed": True, "msg": str(error)}
 
 
-def _look(workspace: Workspace, nodes: Exchange) -> dict[str, Any]:
+def _look(workspace: Workspace, nodes: Exchange, password: str) -> dict[str, Any]:
     """Nodes without a part in any failed pair are not asked. That one does not answer is what there
-    is to see of it."""
+    is to see of it.
+
+    Raises:
+        ValueError: the password is not the one of the plan.
+    """
     task, fabric = workspace.load("observed/look.json", JUDGE_FIRST), workspace.fabric()
     texts = {}
     for name in (name for name in nodes.names if name in task["nodes"]):
         others = [a for node, pod in task["pods"].items() if node != name for a in pod.values()]
-        texts[name] = look.script(fabric, name, task["pods"].get(name, {}), others)
+        text = look.script(fabric, name, task["pods"].get(name, {}), others)
+        texts[name] = with_password(fabric, text, password)
     for name, answer in nodes.ask(texts).items():
         if not answer.away:
             workspace.save(f"observed/look/{name}.json", {"answer": answer.stdout})
@@ -78,7 +86,8 @@ def _name(workspace: Workspace, hosts: list[str]) -> dict[str, Any]:
         except UnreadableError as error:
             blind.append(f"{host} could not be looked at: {error}")
     results = [Result.from_dict(item) for item in saved["results"]]
-    scene = Scene(fabric, looks, started, int(saved["run"]["port"]), checksums)
+    heard = {host: item.heard for host, item in looks.items() if item.heard}
+    scene = Scene(fabric, looks, started, int(saved["run"]["port"]), checksums, heard)
     notes: dict[str, Any] = {}
     if saved["run"].get("model"):
         lines = model_lines(disagreements(scene, results))

@@ -3,20 +3,39 @@
 
 from __future__ import annotations
 
+import time
+from dataclasses import dataclass, field
 from typing import Any
 
 from ansible.plugins.action import ActionBase
 
-from ..plugin_utils.fleet.gate import Ask, decide, states_of
+from ..plugin_utils.backends import learns
+from ..plugin_utils.causes.lines import cause_lines
+from ..plugin_utils.causes.speakers import astray
+from ..plugin_utils.causes.suspects import Cause, Scene
+from ..plugin_utils.exchange import Exchange
+from ..plugin_utils.fleet.gate import Ask, Decision, decide, states_of
 from ..plugin_utils.fleet.preview import differences, overview, table
-from ..plugin_utils.plan import digest
+from ..plugin_utils.frr import with_password
+from ..plugin_utils.intent.model import Fabric
+from ..plugin_utils.kernel.state import State, UnreadableError
+from ..plugin_utils.plan import digest, plan_fleet
+from ..plugin_utils.speakers.heard import Heard, read
+from ..plugin_utils.speakers.look import script
+from ..plugin_utils.speakers.wanted import reflectors_of, whole
 from ..plugin_utils.workspace import Workspace, WorkspaceError
 
-SPEC = {"drift": {"type": "bool", "default": False}, "output_dir": {"type": "path"}}
+SPEC = {
+    "drift": {"type": "bool", "default": False},
+    "output_dir": {"type": "path"},
+    "bgp_seconds": {"type": "int", "default": 15},
+    "bgp_password": {"type": "str", "default": "", "no_log": True},
+}
 
 
 class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types
-    """Runs once, after the stage read of `converge`; reads what that saved, and changes nothing."""
+    """Runs once, after the stage read of `converge`; reads what that saved, and in mode bgp asks
+    the nodes what their FRR does. Changes nothing."""
 
     _requires_connection = False
 
@@ -29,31 +48,88 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types
             everybody = [str(host) for host in variables["ansible_play_hosts_all"]]
             hosts = [host for host in everybody if workspace.has_run(host)]
             away = [host for host in everybody if host not in hosts]
-            return {**result, **_status(workspace, hosts, away, args["drift"])}
-        except WorkspaceError as error:
+            fabric, runs = workspace.fabric(), {host: workspace.run(host) for host in hosts}
+            # Two ways to the same end: what the fleet says of retiring ranges comes from the gate.
+            decision = decide(fabric, runs, Ask())
+            states, wrong = states_of(fabric, runs), Astray()
+            if learns(fabric):
+                self._exchange, self._args = Exchange(self, variables), args
+                wrong = self._astray(fabric, runs, [n for n in runs if states[n].frr_conf])
+            said = _status(workspace, runs, decision, states, away, wrong, args["drift"])
+            return {**result, **said}
+        except (WorkspaceError, ValueError) as error:
             return {**result, "failed": True, "msg": str(error)}
 
+    def _astray(self, fabric: Fabric, runs: dict[str, Any], names: list[str]) -> Astray:
+        """What is wrong with FRR, of the nodes that have podnet's configuration of it.
 
-def _status(workspace: Workspace, hosts: list[str], away: list[str], drift: bool) -> dict[str, Any]:
-    fabric = workspace.fabric()
-    runs = {host: workspace.run(host) for host in hosts}
+        Raises:
+            ValueError: the password is not the one of the plan.
+        """
+        end = time.monotonic() + self._args["bgp_seconds"]
+        heard, blind = self._hear(fabric, names, tables=False)
+        plans = {plan.node.name: plan for plan in plan_fleet(fabric, heard)}
+        # Sessions come one by one after a change.
+        while again := {n for n, one in heard.items() if not whole(fabric, plans[n], one)}:
+            again |= reflectors_of(fabric, again) & heard.keys()
+            found, more = self._hear(fabric, sorted(again), tables=True)
+            heard, blind = heard | found, blind + more
+            if time.monotonic() > end or more:
+                break
+            time.sleep(1)
+        foreign = {name: runs[name]["foreign"] for name in heard}
+        return Astray(astray(Scene(fabric, {}, {}, heard=heard), foreign), blind)
+
+    def _hear(
+        self, fabric: Fabric, names: list[str], tables: bool
+    ) -> tuple[dict[str, Heard], list[str]]:
+        """What their FRR says, and a line for each that cannot be read."""
+        text = with_password(fabric, script(tables), self._args["bgp_password"])
+        heard, blind = {}, []
+        for name, answer in self._exchange.ask(dict.fromkeys(names, text)).items():
+            try:
+                heard[name] = read(answer.stdout)
+            except UnreadableError as error:
+                blind.append(f"{name}: {answer.away or error}")
+        return heard, blind
+
+
+@dataclass(frozen=True)
+class Astray:
+    """What is wrong with FRR, with what each explains; and nodes whose FRR could not be read."""
+
+    causes: list[tuple[Cause, tuple[str, ...]]] = field(default_factory=list)
+    blind: list[str] = field(default_factory=list)
+
+
+def _status(
+    workspace: Workspace,
+    runs: dict[str, Any],
+    decision: Decision,
+    states: dict[str, State],
+    away: list[str],
+    wrong: Astray,
+    drift: bool,
+) -> dict[str, Any]:
+    hosts = list(runs)
     stale = _not_rendered(workspace, runs)
-    # Two ways to the same end: what the fleet says of retiring ranges comes from the gate.
-    decision = decide(fabric, runs, Ask())
-    states = states_of(fabric, runs)
     due = [host for host in hosts if runs[host]["phases"]]
     lines = [*overview(states, runs), *(f"{host} was not reached" for host in away)]
     lines += [*decision.notes, *(f"not rendered: {path}" for path in stale)]
     found = differences(runs) + [f"{host}: not reached" for host in away]
     found += [f"{path}: not what the inventory says; run plan" for path in stale]
-    found += [str(problem) for problem in decision.problems]
+    found += [*(str(problem) for problem in decision.problems), *wrong.blind]
+    named = cause_lines(wrong.causes)
+    found += named
     summary = f"{len(hosts)} nodes read, {len(due)} differ"
-    workspace.save("status.json", {"nodes": _plain(states, runs), "notes": decision.notes})
-    done = {"changed": False, "differences": found, "podnet_summary": summary}
+    causes = [{**cause.to_dict(), "results": list(ids)} for cause, ids in wrong.causes]
+    saved = {"nodes": _plain(states, runs), "notes": decision.notes, "causes": causes}
+    workspace.save("status.json", saved)
+    done = {"changed": False, "differences": found, "causes": causes, "podnet_summary": summary}
     if drift and found:
         text = "\n".join([*lines, "", *table(runs), "", *found])
         return {**done, "failed": True, "msg": text}
-    return {**done, "podnet_lines": lines}
+    return {**done, "podnet_lines": [*lines, *wrong.blind, *named]}
 
 
 def _not_rendered(workspace: Workspace, runs: dict[str, Any]) -> list[str]:

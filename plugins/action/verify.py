@@ -5,19 +5,26 @@ from __future__ import annotations
 
 import datetime
 import ipaddress
+import time
 from collections.abc import Mapping
 from typing import Any
 
 from ansible.plugins.action import ActionBase
 
-from ..plugin_utils.backends import BACKENDS
+from ..plugin_utils.backends import BACKENDS, learns
 from ..plugin_utils.causes.walk import needed
 from ..plugin_utils.exchange import Answer, Exchange
+from ..plugin_utils.frr import with_password
 from ..plugin_utils.node_python import answer as answer_of
 from ..plugin_utils.node_python import script
+from ..plugin_utils.plan import plan_fleet
+from ..plugin_utils.speakers.heard import Heard
+from ..plugin_utils.speakers.look import script as speaker_script
+from ..plugin_utils.speakers.wanted import whole
 from ..plugin_utils.verdicts import summary as lines_of
 from ..plugin_utils.verdicts.checks import targets_of
 from ..plugin_utils.verdicts.judge import judge
+from ..plugin_utils.verdicts.learned import read_heard
 from ..plugin_utils.verdicts.observations import read_probes, read_start
 from ..plugin_utils.verdicts.problems import problems_of
 from ..plugin_utils.verdicts.results import as_text
@@ -47,6 +54,8 @@ SPEC = {
     "model": {"type": "bool", "default": False},
     "attempts": {"type": "int", "default": 3},
     "timeout_ms": {"type": "int", "default": 1000},
+    "bgp_seconds": {"type": "int", "default": 15},
+    "bgp_password": {"type": "str", "default": "", "no_log": True},
     "seconds": {"type": "int", "default": 2},
     "most_mbit": {"type": "int", "default": 1000},
 }
@@ -67,7 +76,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types
         if self._task.check_mode:
             text = "verification starts probe pods, so check mode leaves it out"
             return {**result, "skipped": True, "changed": False, "msg": text}
-        self._vars = task_vars or {}
+        self._vars, self._args = task_vars or {}, args
         self._nodes = Exchange(self, self._vars)
         self._workspace = Workspace(args["output_dir"])
         stages = {
@@ -80,7 +89,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types
         }
         try:
             return {**result, "changed": False, **stages[args["stage"]]()}
-        except WorkspaceError as error:
+        except (WorkspaceError, ValueError) as error:
             return {**result, "failed": True, "msg": str(error)}
 
     # --- stages -------------------------------------------------------------------------------
@@ -139,6 +148,8 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types
             if start is not None and "error" not in start
         }
         warnings = []
+        if learns(scene.fabric) and not run["only"]:
+            self._hear(list(questions), self._args["bgp_password"], self._args["bgp_seconds"])
         for name, answer in self._ask(questions).items():
             if "probes" in answer:
                 self._workspace.save(_file("probe", name), {"probes": answer["probes"]})
@@ -146,6 +157,28 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types
                 warnings.append(self._blind("probe", name, answer))
         probes = sum(len(question["targets"]) for question in questions.values())
         return {"probes": probes, **({"warnings": warnings} if warnings else {})}
+
+    def _hear(self, names: list[str], password: str, seconds: int) -> None:
+        """What nodes' FRR has learned, once all is there or the time is over: sessions come one by
+        one after a change.
+
+        Raises:
+            ValueError: the password is not the one of the plan.
+        """
+        fabric, end = self._workspace.fabric(), time.monotonic() + seconds
+        plans = {plan.node.name: plan for plan in plan_fleet(fabric, names)}
+        # The password is in the text alone, as when a node is changed.
+        text, left = with_password(fabric, speaker_script(tables=False), password), names
+        while left:
+            waiting = []
+            for name, answer in self._nodes.ask(dict.fromkeys(left, text)).items():
+                saved = {"error": answer.away} if answer.away else {"answer": answer.stdout}
+                self._workspace.save(_file("heard", name), saved)
+                heard = read_heard(saved)
+                if isinstance(heard, Heard) and not whole(fabric, plans[name], heard):
+                    waiting.append(name)
+            left = waiting if time.monotonic() < end else []
+            time.sleep(1 if left else 0)
 
     def _measure(self, args: Mapping[str, Any]) -> dict[str, Any]:
         """How fast one way of each kind is, one after the other."""
@@ -194,7 +227,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types
             "stdout_lines": lines_of.matrix_lines(names, of),
             "podnet_summary": lines_of.sentence(totals),
         }
-        nodes = names if self._run()["model"] else sorted(needed(results))
+        nodes = names if self._run()["model"] else sorted(needed(scene.fabric, results))
         look = {"nodes": nodes, "pods": _talked_to(scene)}
         self._workspace.save("observed/look.json", look)
         if verdict == "pass":
@@ -244,9 +277,11 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types
         return run
 
     def _scene(self) -> Scene:
-        run = Run.from_dict(self._run())
+        fabric, run = self._workspace.fabric(), Run.from_dict(self._run())
         started = {name: read_start(self._saved("start", name)) for name in run.asked}
-        return Scene(self._workspace.fabric(), run, started)
+        spoke = run.asked if learns(fabric) else ()
+        heard = {name: read_heard(self._saved("heard", name)) for name in spoke}
+        return Scene(fabric, run, started, heard)
 
     def _saved(self, stage: str, name: str) -> dict[str, Any] | None:
         """None when there is nothing: the node was gone before this stage."""
@@ -258,7 +293,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types
 
     def _forget(self) -> None:
         observed = self._workspace.state / "observed"
-        for stage in ("start", "probe", "measure", "look"):
+        for stage in ("start", "probe", "heard", "measure", "look"):
             for path in sorted((observed / stage).glob("*.json")):
                 path.unlink()
         last, run = observed / "results.json", observed / "run.json"

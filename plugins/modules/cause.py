@@ -22,6 +22,10 @@ options:
     type: str
     required: true
     choices: [look, name]
+  bgp_password:
+    description: In mode bgp, what nodes compare their own password with. Stage V(look) only.
+    type: str
+    default: ""
 extends_documentation_fragment:
   - podnet.fabric.output_dir
   - podnet.fabric.attributes

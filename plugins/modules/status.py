@@ -11,8 +11,17 @@ short_description: Say what every node has, what retires, and what differs
 version_added: 0.1.0
 description:
   - Runs once, after stage V(read) of M(podnet.fabric.converge) on every node.
-  - Reads what that saved; opens no connection and changes nothing.
+  - Reads what that saved; changes nothing, and outside of mode bgp opens no connection.
+  - In mode bgp it asks the nodes once more, for FRR's sessions and configuration.
 options:
+  bgp_seconds:
+    description: In mode bgp, seconds until a session or prefix that is missing counts as such.
+    type: int
+    default: 15
+  bgp_password:
+    description: In mode bgp, what nodes compare their own password with.
+    type: str
+    default: ""
   drift:
     description: Fail and name every difference, when there is any.
     type: bool
@@ -40,6 +49,11 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+causes:
+  description: In mode bgp, what is wrong with sessions and learned prefixes, node and object.
+  type: list
+  elements: dict
+  returned: always
 differences:
   description: Every difference between inventory, rendered files and nodes, one line each.
   type: list

@@ -59,6 +59,16 @@ options:
     description: Look at all nodes, even if nothing failed. Stage V(begin) only.
     type: bool
     default: false
+  bgp_seconds:
+    description:
+      - In mode bgp, seconds until a session or prefix that is missing counts as such.
+      - Stage V(probe) only.
+    type: int
+    default: 15
+  bgp_password:
+    description: In mode bgp, what nodes compare their own password with. Stage V(probe) only.
+    type: str
+    default: ""
   attempts:
     description: How often a probe is sent before it counts as lost. Stage V(begin) only.
     type: int

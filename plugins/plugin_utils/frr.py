@@ -118,9 +118,14 @@ def warnings(speaker: Speaker, have: State) -> Iterator[str]:
             yield f"{route.dst} of {route.peer} is not learned"
         elif route.via not in ("", via):
             yield f"{route.dst} of {route.peer} is learned via {via}, not via {route.via}"
-    planned = {route.dst for route in speaker.plan.learned}
-    for dst in sorted(set(have.learned) - planned):
-        yield f"{dst} is learned via {have.learned[dst]}, and no node of the fleet has it"
+    for dst, via in foreign(speaker.plan, have).items():
+        yield f"{dst} is learned via {via}, and no node of the fleet has it"
+
+
+def foreign(plan: NodePlan, have: State) -> dict[str, str]:
+    """Destination → next hop of what was learned and is no node's, sorted."""
+    planned = {route.dst for route in plan.learned}
+    return {dst: via for dst, via in sorted(have.learned.items()) if dst not in planned}
 
 
 def _away(changes: ChangeSet, plan: NodePlan, have: State) -> ChangeSet:

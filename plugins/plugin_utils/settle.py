@@ -9,9 +9,9 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
+from . import frr
 from . import node as node_room
 from .changes import PHASES, ChangeSet
-from .frr import FILES as FRR_FILES
 from .intent.model import Fabric
 from .kernel.state import State
 from .plan import NodePlan, digest
@@ -51,6 +51,7 @@ def settle(
         "definitions": digest(dict(files.definitions)),
         "warnings": [f"{name}: {text}" for text in (*changes.warnings, *changes.astray)],
         "astray": [f"{name}: {text}" for text in changes.astray],
+        "foreign": frr.foreign(plan, have),
         "problems": [asdict(problem) for problem in preflight(fabric, plan, have)],
         "interesting": bool(changes.switch or changes.remove or have.reservations),
     }
@@ -76,6 +77,7 @@ def settle_nothing(
         "definitions": "",
         "warnings": [],
         "astray": [],
+        "foreign": {},
         "problems": [asdict(problem) for problem in problems],
         "interesting": bool(changes.remove),
     }
@@ -90,7 +92,7 @@ def files_of(fabric: Fabric, plan: NodePlan, heal_seconds: int = 0) -> node_room
         unit=role_file("converge", "files", "podnet.service"),
         protocols=role_file("converge", "files", "rt_protos.conf"),
         heal=heal_units(units, heal_seconds),
-        frr={name: role_file("bgp", "files", name) for name in FRR_FILES},
+        frr={name: role_file("bgp", "files", name) for name in frr.FILES},
     )
 
 

@@ -6,6 +6,7 @@ rack-a has a reflector that listens on both segments' networks, rack-b has none.
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterator
 
@@ -50,9 +51,16 @@ def test_a_change_from_auto_loses_no_packet(fleet: Fleet) -> None:
     pods = {node: pod(fleet, node, "stays") for node in PODS}
     switch(fleet, "bgp")
     with Meters(fleet, pods) as meters:
-        fleet.play("site", check=True)
+        fleet.play("site", "-e", "podnet_verify_model=true", check=True)
     assert [pair for pair in meters.reading.pairs if pair.lost or pair.flow != "intact"] == []
     assert {r["status"] for r in fleet.results()} <= {"success", "skipped"}
+
+
+def test_nothing_is_found_wrong_with_it(fleet: Fleet) -> None:
+    """Neither by what nodes show, nor by what their FRR says."""
+    model = fleet.folder / ".podnet" / "observed" / "model.json"
+    assert json.loads(model.read_text(encoding="utf-8"))["disagreements"] == []
+    fleet.play("drift", check=True)
 
 
 def test_near_ranges_are_learned_directly_and_far_ones_through_the_tunnel(fleet: Fleet) -> None:

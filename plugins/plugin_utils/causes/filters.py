@@ -10,6 +10,7 @@ from .rules import CHANGES, ENDS, Verdict
 from .suspects import Cause, Trip
 
 Certain = tuple[Cause, bool]
+BGP_PORT = 179
 _PROTOCOLS = ("icmp", "tcp", "udp")
 _PASS = "packets between pods pass"
 
@@ -59,6 +60,24 @@ def encapsulated(trip: Trip, node: str) -> Iterator[Certain]:
         for item in trip.scene.rulesets[node].verdicts(hook, packet):
             if item.what in ENDS:
                 yield _cause(node, item, expected), item.sure
+
+
+def speaking(trip: Trip, node: str, addresses: tuple[str, str]) -> Iterator[Certain]:
+    """Rules on a node that see its BGP session, which either end may have opened; ``addresses``:
+    its own and the peer's."""
+    dev, (own, other) = trip.underlay(node), addresses
+    ways = (
+        (("output", "postrouting"), (own, other), ("", dev)),
+        (("prerouting", "input"), (other, own), (dev, "")),
+    )
+    for hooks, ends, devs in ways:
+        for ports in ((0, BGP_PORT), (BGP_PORT, 0)):
+            packet = Packet(*ends, "tcp", *ports, *devs)
+            for hook in hooks:
+                for item in trip.scene.rulesets[node].verdicts(hook, packet):
+                    if item.what in ENDS:
+                        expected = f"TCP port {BGP_PORT} passes between the nodes"
+                        yield _cause(node, item, expected), item.sure
 
 
 def _ends(trip: Trip, node: str) -> tuple[str, str]:

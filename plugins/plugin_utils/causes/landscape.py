@@ -12,6 +12,8 @@ from .. import node as node_room
 from ..intent.model import Fabric
 from ..kernel.state import State, UnreadableError
 from ..plan import plan_node
+from ..speakers.heard import Heard
+from ..speakers.heard import read as read_heard
 from .legacy import objects_of
 
 Item = Mapping[str, Any]
@@ -60,6 +62,7 @@ class Look:
             ones (br_netfilter; kernel, ip-sysctl.rst).
         checksums: packets that were thrown away for their UDP checksum, since boot.
         veth: index of the node's end of the probe pod's veth; 0 when it is not known.
+        heard: what FRR says, in mode bgp.
     """
 
     state: State
@@ -74,6 +77,7 @@ class Look:
     bridged: frozenset[str] = frozenset()
     checksums: int = 0
     veth: int = 0
+    heard: Heard | None = None
 
 
 def read(fabric: Fabric, name: str, output: str) -> Look:
@@ -112,6 +116,7 @@ def read(fabric: Fabric, name: str, output: str) -> Look:
             ),
             checksums=_checksums(sections["checksums"]),
             veth=_veth(sections["pod"]),
+            heard=read_heard(sections["speaker"]) if "speaker" in sections else None,
         )
     except (KeyError, ValueError, IndexError) as error:
         raise UnreadableError(f"{type(error).__name__}: {error}") from error

@@ -11,8 +11,10 @@ import shlex
 from collections.abc import Iterable, Mapping
 
 from .. import node as node_room
+from ..backends import learns
 from ..intent.model import Fabric, family_of
 from ..plan import plan_node
+from ..speakers.look import script as speaker_script
 from ..verdicts.scene import POD_A
 
 _HEAD = r"""LC_ALL=C; export LC_ALL; PATH=$PATH:/usr/sbin:/sbin; export PATH
@@ -70,6 +72,8 @@ def script(fabric: Fabric, name: str, own: Mapping[str, str], others: Iterable[s
         if outer and peer.name != name and outer in peer.underlay:
             address = peer.underlay[outer]
             parts.append(_way(address, quote(address)))
+    if learns(fabric):
+        parts += ["l speaker\n", speaker_script(tables=True)]
     return "".join(parts)
 
 

@@ -7,9 +7,12 @@ The kernel itself said which way it takes; here the rule or the route behind it 
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 
+from ..backends import learns
+from ..intent.model import family_of
 from ..kernel.objects import Route
+from . import speakers
 from .landscape import Item, Look
 from .own import to_peer
 from .suspects import Cause, Trip
@@ -24,14 +27,44 @@ def chosen(trip: Trip) -> Iterator[Certain]:
     way = look.ways.get(address)
     objects = to_peer(trip, trip.source, trip.target)
     route = next((item for item in objects if isinstance(item, Route)), None)
-    if way is None or route is None:
+    if way is None:
         return
-    direct = route.dev is None and way.dev == trip.underlay(trip.source)
-    if not way.error and way.via == route.via and (direct or way.dev == route.dev):
+    if learns(trip.scene.fabric):
+        # What is pushed, if anything, leads to the next hop alone.
+        via = yield from _learned(trip)
+        dev = trip.scene.fabric.vxlan_device if trip.tunnelled else None
+    else:
+        via, dev = (route.via, route.dev) if route else ("", None)
+    if not via:
         return
-    expected = f"{address} via {route.via}" + (f" dev {route.dev}" if route.dev else "")
+    direct = dev is None and way.dev == trip.underlay(trip.source)
+    if not way.error and way.via == via and (direct or way.dev == dev):
+        return
+    expected = f"{address} via {via}" + (f" dev {dev}" if dev else "")
     found = way.error or f"via {way.via or '(link)'} dev {way.dev}"
     yield _culprit(trip, look, address, expected, found), True
+
+
+def _learned(trip: Trip) -> Generator[Certain, None, str]:
+    """The same where the route is learned; its next hop, if it is as planned."""
+    scene, node, address = trip.scene, trip.source, trip.address(trip.target)
+    heard = scene.heard.get(node)
+    for wanted in scene.plans[node].learned if heard else ():
+        if wanted.peer != trip.target or family_of(wanted.dst) != trip.family or not heard:
+            continue
+        via = heard.learned.get(wanted.dst)
+        if via is not None and wanted.via in ("", via):
+            return via
+        other = covering(scene.looks[node], "main", address, trip.family)
+        if other and other.get("protocol") != "bgp" and other["dst"] != "default":
+            way = scene.looks[node].ways[address]
+            found = way.error or f"via {way.via or '(link)'} dev {way.dev}"
+            expected = f"{wanted.dst} via {wanted.via or 'a router'}, by BGP"
+            yield _culprit(trip, scene.looks[node], address, expected, found), True
+        cause = speakers.best(speakers.prefix(scene, node, wanted))
+        if cause is not None:
+            yield cause, True
+    return ""
 
 
 def _culprit(trip: Trip, look: Look, address: str, expected: str, found: str) -> Cause:

@@ -4,13 +4,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from typing import Any
 
 from ..backends import BACKENDS
 from ..intent.model import Fabric, Family
 from ..plan import NodePlan, plan_fleet
+from ..speakers.heard import Heard
+from ..speakers.wanted import Session, sessions
 from ..verdicts.observations import Missing, Start
 from ..verdicts.scene import POD_A
 from .landscape import Look
@@ -56,6 +58,7 @@ class Scene:
     Attributes:
         port: on which the probe pods answer.
         checksums: node → packets with a wrong UDP checksum when its pods were started.
+        heard: what FRR says, of the nodes that run it and could be asked.
     """
 
     fabric: Fabric
@@ -63,10 +66,17 @@ class Scene:
     started: Mapping[str, Start]
     port: int = 7717
     checksums: Mapping[str, int] | None = None
+    heard: Mapping[str, Heard] = field(default_factory=dict)
 
     @cached_property
     def plans(self) -> Mapping[str, NodePlan]:
-        return {plan.node.name: plan for plan in plan_fleet(self.fabric, self.looks)}
+        names = dict.fromkeys((*self.looks, *self.heard))
+        return {plan.node.name: plan for plan in plan_fleet(self.fabric, names)}
+
+    @cached_property
+    def sessions(self) -> Mapping[str, tuple[Session, ...]]:
+        """Node → the BGP sessions that it must have."""
+        return {name: sessions(self.fabric, self.plans[name]) for name in self.heard}
 
     @cached_property
     def rulesets(self) -> Mapping[str, Ruleset]:

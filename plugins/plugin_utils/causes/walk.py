@@ -10,20 +10,24 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from ..intent.model import FAMILIES, Family
+from ..backends import learns
+from ..intent.model import FAMILIES, Fabric, Family, family_of
 from ..plan import backend_of
+from ..speakers.wanted import lacking, reflectors_of
+from ..verdicts.learned import KINDS as LEARNED
 from ..verdicts.results import OUTSIDE, Result
-from . import filters, own, pods, routing, underlay
+from . import filters, own, pods, routing, speakers, underlay
 from .suspects import TO_NODE, Cause, Scene, Trip
 
 Certain = tuple[Cause, bool]
 Found = list[tuple[Cause, tuple[str, ...]]]
 
 
-def needed(results: Iterable[Result]) -> set[str]:
-    """Nodes that have to be looked at."""
+def needed(fabric: Fabric, results: Iterable[Result]) -> set[str]:
+    """Nodes that have to be looked at; where routes are learned, also those that reflect them."""
     bad, outside = _bad(results)
-    return {n for r in bad for n in (r.source, r.target)} | {r.source for r in outside}
+    names = {n for r in bad for n in (r.source, r.target)} | {r.source for r in outside}
+    return names | (reflectors_of(fabric, names) if learns(fabric) else set())
 
 
 def _bad(results: Iterable[Result]) -> tuple[list[Result], list[Result]]:
@@ -120,6 +124,10 @@ def _of_pair(
     of = next((known for known in FAMILIES if known == family), None)
     if of is None:
         return None
+    packets = [result for result in bad if result.kind not in LEARNED]
+    if not packets:
+        return _of_learned(scene, bad)
+    bad = packets
     if one == two:
         return _of_ways(scene, (one, two), of, bad, alone, "bridge")
     to_node = [result for result in bad if result.kind == "pod_to_node"]
@@ -128,6 +136,22 @@ def _of_pair(
         return _of_ways(scene, (one, two), of, to_node, alone, TO_NODE)
     backend = backend_of(scene.fabric, one, two, of)
     return _of_ways(scene, (one, two), of, others, alone, backend)
+
+
+def _of_learned(scene: Scene, bad: Sequence[Result]) -> Cause | None:
+    """No packet is lost, or not yet: routes outlive sessions for a while."""
+    for result in bad:
+        node, end = result.source, result.id.split("/", 3)[3]
+        heard = scene.heard.get(node)
+        if heard is None:
+            continue
+        for route in lacking(scene.plans[node], heard) if result.kind == "learned" else ():
+            if (route.peer, family_of(route.dst)) == (end, result.family):
+                return speakers.best(speakers.prefix(scene, node, route))
+        for wanted in scene.sessions[node] if result.kind == "session" else ():
+            if end in (wanted.peer, wanted.address) and wanted.family == result.family:
+                return speakers.best(speakers.session(scene, node, wanted))
+    return None
 
 
 def _of_ways(

@@ -50,6 +50,7 @@ TOOL_KEYS: tuple[str, ...] = (
     "podnet_status_drift",
     "podnet_yes",
     "podnet_verify_attempts",
+    "podnet_verify_bgp_seconds",
     "podnet_verify_measure",
     "podnet_verify_measure_mbit",
     "podnet_verify_measure_seconds",

@@ -10,7 +10,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+from ..plan import plan_fleet
 from .checks import Check, checks_of
+from .learned import judge_learned
 from .local import judge_node
 from .observations import Answer, Answers, Missing
 from .remedies import remedy_error
@@ -24,9 +26,12 @@ Verdict = tuple[Status, str]
 def judge(scene: Scene, probed: Mapping[str, Answers | Missing]) -> list[Result]:
     """Every result of a verification, node by node in the order of the fleet."""
     results: list[Result] = []
+    spoke = () if scene.run.only else scene.heard
+    plans = {plan.node.name: plan for plan in plan_fleet(scene.fabric, spoke)}
     for node in scene.nodes:
         answers = probed.get(node.name, Missing("the node gave no answer"))
         results += () if scene.run.only else judge_node(scene, node)
+        results += judge_learned(scene, plans[node.name]) if node.name in plans else ()
         results += (_judge(scene, check, answers) for check in checks_of(scene, node.name))
     return results
 

@@ -64,3 +64,8 @@ def remedy_source(node: Node, peer: Node) -> str:
 def remedy_error(node: str) -> str:
     """A node that could not be looked at."""
     return f"make {node} reachable for Ansible with Python and the CNI plugins, and verify again"
+
+
+def remedy_speaker(node: str) -> str:
+    """What a node must have learned, or a session."""
+    return f"on {node}: `vtysh -N podnet -c 'show bgp summary'`; the cause that is named says more"

@@ -4,12 +4,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
 from ..intent.model import Fabric, Family, Node
 from ..plan import pod_mtu
+from ..speakers.heard import Heard
 from .observations import Missing, Start
 from .sample import Ring, Sample
 
@@ -54,11 +55,13 @@ class Run:
 
 @dataclass(frozen=True)
 class Scene:
-    """The fleet as this verification sees it: intent and the probe pods of every node."""
+    """The fleet as this verification sees it: intent and the probe pods of every node, and in mode
+    bgp its FRR."""
 
     fabric: Fabric
     run: Run
     started: Mapping[str, Start]
+    heard: Mapping[str, Heard | Missing] = field(default_factory=dict)
 
     @cached_property
     def nodes(self) -> tuple[Node, ...]:
