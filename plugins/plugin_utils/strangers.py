@@ -46,7 +46,7 @@ def template_values(fabric: Fabric, plan: NodePlan) -> dict[str, Any]:
             for name, addresses in allowed.items()
         ],
         "tunnel_rules": [tunnel_rule(link) for link in plan.links if link.vxlan and allowed],
-        "sources": _sources(plan) if fabric.pod_sources == "own_ranges" else {},
+        "sources": _sources(plan) if fabric.pod_sources == "own_ranges" else [],
         "identity": _identity(fabric, plan) if bound else {},
         "to_node": _to_node(fabric, plan),
     }
@@ -88,17 +88,19 @@ def _gateways(plan: NodePlan, family: Family) -> list[str]:
     return [gateway_of(cidr) for cidr in _ranges(plan, family)]
 
 
-def _sources(plan: NodePlan) -> dict[str, Any]:
-    """Addresses that pods must not and may send from. Link-local and unspecified ones are needed
-    for neighbour discovery (RFC 4861) and are never routed."""
-    own = [text for family in FAMILIES for text in _own(plan, family)]
-    ranges = [text for family in FAMILIES for text in _ranges(plan, family)]
-    ranges += ["fe80::/10", "::"]
-    return {"own": _by_keyword(own), "ranges": _by_keyword(ranges)}
-
-
-def _by_keyword(values: list[str]) -> list[dict[str, str]]:
-    return [{"keyword": KEYWORD[family_of(text)], "value": text} for text in values]
+def _sources(plan: NodePlan) -> list[dict[str, str]]:
+    """Addresses that pods must not and may send from, family by family, so that an IPv4 packet
+    meets no more than its own. Link-local and unspecified ones are needed for neighbour discovery
+    (RFC 4861) and are never routed."""
+    rules = []
+    for family in FAMILIES:
+        rules += [(text, "drop") for text in _own(plan, family)]
+        rules += [(text, "accept") for text in _ranges(plan, family)]
+    rules += [("fe80::/10", "accept"), ("::", "accept")]
+    return [
+        {"keyword": KEYWORD[family_of(text)], "value": text, "verdict": verdict}
+        for text, verdict in rules
+    ]
 
 
 def _own(plan: NodePlan, family: Family) -> list[str]:
