@@ -2,7 +2,8 @@
 """Topic `verify`: what one node's probes cost, beside fping from the same namespace.
 
 `make bench T=verify`. The targets are addresses of one other namespace, with podnet's own probe
-server behind them, so that up to 200 fit one machine; both tools take turns in each round.
+server behind them, so that up to 200 fit one machine; both tools take turns in each round. Then the
+whole of it: a fleet of the lab is made from nothing, verified, and reset, as many times.
 """
 
 from __future__ import annotations
@@ -12,17 +13,20 @@ import os
 import resource
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from spaces import Spaces
 from store import REPO, Row, Store
 
-sys.path[:0] = [str(REPO / ".ansible/collections")]
+sys.path[:0] = [str(REPO / ".ansible/collections"), str(REPO / "tests/netns")]
 from ansible_collections.podnet.fabric.plugins.module_utils.places import (  # noqa: E402  path above
     run_everywhere,
 )
+from fleet import Fleet, Spec  # noqa: E402  path above
 
 COUNTS = (10, 50, 100, 200)
 PORT, MTU = 7717, 1450
@@ -109,6 +113,22 @@ def measured(work: Callable[[], None]) -> dict[str, float]:
     return {"wall_ms": round(wall * 1000, 2), "cpu_ms": round((cpu() - before) * 1000, 2)}
 
 
+def whole(store: Store, nodes: int, rounds: int) -> None:
+    """A fleet's first apply, with plan and render, and its verification right after."""
+    spec = Spec(segments={"rack-a": nodes - nodes // 2, "rack-b": nodes // 2})
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        Fleet(Path(folder), spec, f"bench-v{os.getpid()}") as fleet,
+    ):
+        for number in range(rounds):
+            for what, playbook in (("first apply", "converge"), ("verification", "verify")):
+                began = time.monotonic()
+                fleet.play(playbook, check=True)
+                row = {"what": what, "nodes": nodes, "seconds": round(time.monotonic() - began, 2)}
+                store.add({"round": number, **row})
+            fleet.play("reset", "-e", "podnet_yes=true", check=True)
+
+
 def summary(rows: list[Row]) -> Any:
     """For the page. Imported late, because who only measures needs nothing that draws."""
     from summaries import SUMMARIES
@@ -119,8 +139,9 @@ def summary(rows: list[Row]) -> Any:
 def main() -> None:
     words = argparse.ArgumentParser(description=__doc__)
     words.add_argument("--rounds", type=int, default=int(os.environ.get("ROUNDS") or 5))
-    rounds = words.parse_args().rounds
-    store = Store("verify", fresh=True)
+    words.add_argument("--nodes", type=int, default=int(os.environ.get("N") or 50))
+    asked = words.parse_args()
+    rounds, store = asked.rounds, Store("verify", fresh=True)
     with Spaces("pod", "others") as spaces:
         build(spaces)
         command = [sys.executable, str(SERVER), "--port", str(PORT), "--ttl", "900"]
@@ -141,6 +162,7 @@ def main() -> None:
         finally:
             server.terminate()
             server.wait()
+    whole(store, asked.nodes, min(rounds, 3))
 
 
 if __name__ == "__main__":
