@@ -39,10 +39,12 @@ WIRINGS = {
     "ipv4": ("podnet", "by hand", "by hand again", "by hand, masquerading"),
     "ipv6": ("podnet", "by hand"),
 }
-MASQUERADE = """table ip hand { chain out {
-  type nat hook postrouting priority srcnat;
-  ip saddr 10.64.0.0/16 ip daddr != 10.64.0.0/16 masquerade
-} }"""
+MASQUERADE = """table ip hand {
+  chain out {
+    type nat hook postrouting priority srcnat;
+    ip saddr 10.64.0.0/16 ip daddr != 10.64.0.0/16 masquerade
+  }
+}"""
 
 
 class Side:
