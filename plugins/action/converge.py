@@ -239,8 +239,9 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types
         unread, compared = self._read(args)
         runs = {name: node.run for name, node in compared.items()}
         if args["only"]:  # the others were read before
-            names = [name for name in self._nodes.names if self._workspace.has_run(name)]
-            runs = {name: runs.get(name) or self._workspace.run(name) for name in names}
+            rest = [n for n in self._nodes.names if n not in runs and self._workspace.has_run(n)]
+            runs |= {name: self._workspace.run(name) for name in rest}
+            runs = {name: runs[name] for name in self._nodes.names if name in runs}
         ask = args["ask"]
         asked = Ask(
             confirm_seconds=ask["confirm_seconds"],
