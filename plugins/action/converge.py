@@ -271,6 +271,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types
         return {
             **_seen(unread, compared),
             "idle": not changing and not decision.missing,
+            "each": bool(unread or decision.missing or len(decision.batches) > 1),
             "waits": any(run["window"] and run["phases"] for run in runs.values()),
             "phases": [p for p in PHASES if any(p in run["phases"] for run in runs.values())],
             "batches": [list(batch) for batch in decision.batches],

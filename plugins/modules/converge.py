@@ -136,6 +136,10 @@ batches:
   type: list
   elements: list
   returned: stage gate
+each:
+  description: Whether something is to be done, or to be said, for each node by itself.
+  type: bool
+  returned: stage gate
 digest:
   description: Equal for two runs that do the same on the same nodes.
   type: str

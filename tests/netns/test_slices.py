@@ -120,7 +120,7 @@ def test_change_by_slices_and_phases_loses_nothing_and_is_that_of_one_run(sliced
     with Meters(fleet, pods) as meters:
         for phase in PHASES:
             dying = fleet.second(sliced.fresh())
-            killed = dying.killable(phase, "--limit", ",".join(parts[0]), at="Reach every node")
+            killed = dying.killable(phase, "--limit", ",".join(parts[0]), at="Reach nodes")
             assert killed.returncode == -9
             # The same folder: what the dead run left is taken back at once.
             dying.play(phase, "--limit", ",".join(parts[0]), check=True)
