@@ -39,6 +39,7 @@ def template_values(fabric: Fabric, plan: NodePlan) -> dict[str, Any]:
         "router_id": router_id(node),
         "password": PASSWORD if fabric.bgp_password else "",
         "fingerprint": fabric.bgp_password or "",
+        "bfd": fabric.bgp_bfd,
         "families": [_family(fabric, plan, family) for family in fabric.families],
         "groups": [group for group in _groups(fabric, node) if group["members"] or group["ranges"]],
     }

@@ -138,6 +138,14 @@ def _frr(fabric: Fabric, plan: NodePlan, have: State) -> Iterator[Problem]:
             "not both of them",
             "run podnet.fabric.bootstrap; or install frr and frr-pythontools, without frr.service",
         )
+    elif fabric.bgp_bfd and "bfdd" not in have.frr:
+        yield Problem(
+            f"{plan.node.name}: podnet_bgp_bfd",
+            "FRR's daemon for BFD is missing on the node",
+            "/usr/lib/frr/bfdd",
+            "no such program",
+            "install it with the distribution's FRR, or leave podnet_bgp_bfd out",
+        )
     if "zebra" in have.frr:
         # Two of them would each take the other's routes for its own that it has forgotten.
         yield Problem(

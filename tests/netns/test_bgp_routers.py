@@ -39,7 +39,8 @@ def of_frr() -> str:
         ("rack6", "2001:db8:a::/64", "fd00:99::2"),
     ):
         lines += [f"neighbor {rack} peer-group", f"neighbor {rack} remote-as 65101"]
-        lines += [f"neighbor {rack} password {SECRET}", f"neighbor {core} remote-as 65002"]
+        lines += [f"neighbor {rack} password {SECRET}", f"neighbor {rack} bfd"]
+        lines += [f"neighbor {core} remote-as 65002"]
         lines += [f"neighbor {core} timers connect 1"]
         lines += [f"bgp listen range {nodes} peer-group {rack}"]
         family = "ipv4" if rack == "rack4" else "ipv6"
@@ -52,7 +53,7 @@ def of_frr() -> str:
 
 def of_bird() -> str:
     """The router of rack-b."""
-    parts = ["router id 198.51.100.250;", "protocol device {}"]
+    parts = ["router id 198.51.100.250;", "protocol device {}", "protocol bfd {}"]
     for family, own, nodes, core, far in (
         ("ipv4", "198.51.100.250", "198.51.100.0/24", "10.99.0.2", "10.99.0.1"),
         ("ipv6", "2001:db8:b::fa", "2001:db8:b::/64", "fd00:99::2", "fd00:99::1"),
@@ -61,7 +62,7 @@ def of_bird() -> str:
         parts += [f"protocol kernel {{ {channel.replace('import all', 'import none')} }}"]
         parts += [
             f"protocol bgp rack{family[3]} {{ local {own} as 65002;"
-            f' neighbor range {nodes} as 65102; password "{SECRET}"; {channel} }}',
+            f' neighbor range {nodes} as 65102; password "{SECRET}"; bfd on; {channel} }}',
             f"protocol bgp core{family[3]} {{ local {core} as 65002; connect delay time 1;"
             f" connect retry time 1; neighbor {far} as 65001; {channel} }}",
         ]
@@ -91,7 +92,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         one = stack.enter_context(routers.space(fleet, "rack-a", "tor-a"))
         two = stack.enter_context(routers.space(fleet, "rack-b", "tor-b"))
         routers.join(one, two)
-        frr = stack.enter_context(routers.frr(one, of_frr()))
+        frr = stack.enter_context(routers.frr(one, of_frr(), "bfdd"))
         bird = stack.enter_context(routers.bird(two, of_bird()))
         routers.until(lambda: bird.ask("show protocols").count("Established") == 2, "the core")
         yield Site(fleet, frr, bird)
@@ -160,3 +161,27 @@ def test_what_a_router_leaks_is_not_taken(site: Site) -> None:
     routers.until(lambda: "10.64.77.0/24" in learned(fleet, "node-1"), "the stranger is learned")
     drift = fleet.play("drift")
     assert "10.64.77.0/24 is learned via 192.0.2.250, and no node" in drift.stdout, drift.stdout
+
+
+WATCHED = "vtysh -N podnet -c 'show bfd peers brief' | grep -c ' up *$'"
+
+
+def test_bfd_gives_up_a_lost_node_and_comes_without_loss(site: Site) -> None:
+    """Each node watches its rack's router and the node beside it, in both families."""
+    fleet = site.fleet
+    pods = {node: pod(fleet, node, "stays") for node in ("node-1", "node-3")}
+    fleet.data["podnet"]["vars"]["podnet_bgp_bfd"] = True
+    fleet.write()
+    with Meters(fleet, pods) as meters:
+        fleet.play("converge", check=True)
+        for node in fleet.nodes:
+            fleet.ssh(node, f"until [ $({WATCHED}) = 4 ]; do sleep 0.2; done")
+    print(meters.reading)
+    assert [pair for pair in meters.reading.pairs if pair.lost or pair.flow != "intact"] == []
+    fleet.ssh("node-2", "ip link set eth0 down")
+    begun = time.monotonic()
+    routers.until(lambda: "10.64.2.0/24" not in learned(fleet, "node-1"), "node-2 is given up")
+    near = time.monotonic() - begun
+    routers.until(lambda: "10.64.2.0/24" not in learned(fleet, "node-3"), "node-2 is given up")
+    print(f"given up after {near:.1f} s, beyond two routers {time.monotonic() - begun:.1f} s")
+    assert time.monotonic() - begun < 6, "that was the hold time of 9 seconds"

@@ -14,7 +14,10 @@ from ansible_collections.podnet.fabric.plugins.plugin_utils import frr
 from ansible_collections.podnet.fabric.plugins.plugin_utils.changes import Change, ChangeSet
 from ansible_collections.podnet.fabric.plugins.plugin_utils.fleet.ranges import unasked
 from ansible_collections.podnet.fabric.plugins.plugin_utils.intent.model import Fabric
-from ansible_collections.podnet.fabric.plugins.plugin_utils.intent.problems import ProblemsError
+from ansible_collections.podnet.fabric.plugins.plugin_utils.intent.problems import (
+    Problem,
+    ProblemsError,
+)
 from ansible_collections.podnet.fabric.plugins.plugin_utils.intent.variables import variables_of
 from ansible_collections.podnet.fabric.plugins.plugin_utils.kernel.objects import (
     ROUTE_METRIC,
@@ -76,6 +79,23 @@ def test_ten_thousand_nodes_and_one_more() -> None:
     asked = [1, 2, 3, 4999, 9999]
     ranges = {"podnet_bgp_listen_ranges": LISTEN}
     assert changed_by_one_more(10_000, asked, reflectors=2, **ranges) == []
+
+
+def commands(fabric: Fabric, name: str) -> set[str]:
+    return {str(line) for item in plan_node(fabric, name).objects for line in item.add()}
+
+
+@pytest.mark.parametrize("count", [10, 50])
+def test_commands_that_a_new_node_takes(count: int) -> None:
+    """On the others and on itself, FRR's one change apart: routed, and learned."""
+    ranges: dict[str, Any] = {"podnet_bgp_listen_ranges": LISTEN, "reflectors": 2}
+    found = {}
+    for mode in ("routed", "bgp"):
+        before, after = made(count - 1, mode, **ranges), made(count, mode, **ranges)
+        names = [node.name for node in before.nodes]
+        others = sum(len(commands(after, name) - commands(before, name)) for name in names)
+        found[mode] = (others, len(commands(after, after.nodes[-1].name)))
+    assert found == {"routed": (count - 1, 8 + count - 1), "bgp": (0, 8)}
 
 
 # --- several segments whose routers know no pod CIDR -------------------------------------------
@@ -247,6 +267,26 @@ def test_a_node_that_cannot_take_podnets_frr_is_refused(found: tuple[str, ...], 
     routed = made(2, "routed")
     others = preflight(routed, plan_node(routed, "node-00001"), State(frr=frozenset(found)))
     assert not [p for p in others if "FRR" in p.what]
+
+
+def test_bfd_needs_its_daemon_and_watches_every_session() -> None:
+    fabric = made(3, reflectors=1, podnet_bgp_bfd=True)
+    plan = plan_node(fabric, "node-00001")
+    (problem,) = preflight_of_frr(fabric, plan, "installed")
+    assert "BFD is missing" in problem.what
+    assert preflight_of_frr(fabric, plan, "installed", "bfdd") == []
+    text = render_node(fabric, plan, templates())["frr.conf"]
+    groups = re.findall(r"^ neighbor (\S+) peer-group$", text, re.MULTILINE)
+    assert groups and [g for g in groups if f" neighbor {g} bfd\n" not in text] == []
+    assert (
+        " bfd"
+        not in render_node(made(3), plan_node(made(3), "node-00001"), templates())["frr.conf"]
+    )
+
+
+def preflight_of_frr(fabric: Fabric, plan: NodePlan, *found: str) -> list[Problem]:
+    problems = preflight(fabric, plan, State(frr=frozenset(found)))
+    return [problem for problem in problems if "FRR" in problem.what]
 
 
 # --- the password -----------------------------------------------------------------------------

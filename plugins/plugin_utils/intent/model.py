@@ -148,6 +148,7 @@ class Fabric:
     coexist: str = "auto"
     bgp_listen_ranges: tuple[str, ...] = ()
     bgp_password: str | None = None
+    bgp_bfd: bool = False
 
     @cached_property
     def by_name(self) -> Mapping[str, Node]:

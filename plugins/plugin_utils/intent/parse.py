@@ -327,4 +327,5 @@ def _fabric(fleet: Mapping[str, Any], nodes: tuple[Node, ...]) -> Fabric:
         coexist=fleet["podnet_coexist"],
         bgp_listen_ranges=fleet["podnet_bgp_listen_ranges"],
         bgp_password=fleet["podnet_bgp_password"],
+        bgp_bfd=fleet["podnet_bgp_bfd"],
     )

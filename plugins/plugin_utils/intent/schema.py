@@ -101,6 +101,15 @@ FLEET_KEYS: tuple[Key, ...] = (
             "of it is ever written or shown."
         ),
     ),
+    Key(
+        "podnet_bgp_bfd",
+        "boolean",
+        False,
+        about=(
+            "Whether BFD (RFC 5880) watches every BGP session, so that a peer is given up within a "
+            "second. A node whose FRR restarts is then given up, too (docs/bgp.md)."
+        ),
+    ),
     Key("podnet_vni", "integer", 64, 1, 16777215, about="VXLAN network identifier."),
     Key(
         "podnet_vxlan_port",

@@ -101,6 +101,7 @@ c=; for f in /etc/podnet/accept.*; do
 done
 echo "ineffective=$c"
 c=; [ ! -x /usr/lib/frr/bgpd ] || [ ! -x /usr/lib/frr/frr-reload.py ] || c=installed
+[ ! -x /usr/lib/frr/bfdd ] || c="$c bfdd"
 for f in zebra podnet/watchfrr; do
   if { read -r p </run/frr/$f.pid && [ -d "/proc/$p" ]; } 2>/dev/null; then c="$c $f"; fi
 done

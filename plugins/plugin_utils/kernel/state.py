@@ -83,8 +83,8 @@ class State:
         timers: own timers that run.
         daemons: others that run or start at boot, and that podnet has drop-ins for.
         ineffective: drop-ins of podnet whose rules are not loaded as they were.
-        frr: ``installed``; ``zebra`` when the host's own FRR runs, ``podnet/watchfrr`` when
-            podnet's does.
+        frr: ``installed``; ``bfdd`` where there is one; ``zebra`` when the host's own FRR runs,
+            ``podnet/watchfrr`` when podnet's does.
         frr_conf: SHA-256 of podnet's frr.conf with the placeholder in the password's place.
         learned: destination → next hop of every route that BGP made.
         plugins: CNI plugin → CNI versions that it speaks; empty tuple when it is missing.

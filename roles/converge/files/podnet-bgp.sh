@@ -67,7 +67,7 @@ bgp_end() {
     sleep 1
   fi
   if [ -d /run/systemd/system ]; then systemctl stop podnet-bgp.service; fi
-  for daemon in watchfrr bgpd zebra staticd; do
+  for daemon in watchfrr bgpd bfdd zebra staticd; do
     read -r pid 2>/dev/null <$frr_run/$daemon.pid || continue
     case $(tr '\0' ' ' <"/proc/$pid/cmdline" 2>/dev/null) in *frr/$daemon*podnet*) kill -9 "$pid" ;; esac
     rm -f $frr_run/$daemon.pid
