@@ -21,7 +21,9 @@ from fleet import Fleet, Spec
 from marked import MARK, kill_marked
 
 HERE = Path(__file__).parent
-SEED = int(os.environ.get("PODNET_FAULT_SEED") or time.time_ns() % 1_000_000)
+# The same in every process of one run, which have to find the same tests.
+RUN = int(os.environ.get("PYTEST_XDIST_TESTRUNUID") or "0", 16) or time.time_ns()
+SEED = int(os.environ.get("PODNET_FAULT_SEED") or RUN % 1_000_000)
 
 # Things of other people on a node; they are part of every dump.
 FOREIGN = r"""set -e
