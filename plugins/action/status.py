@@ -49,13 +49,15 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types
             hosts = [host for host in everybody if workspace.has_run(host)]
             away = [host for host in everybody if host not in hosts]
             fabric, runs = workspace.fabric(), {host: workspace.run(host) for host in hosts}
+            # Before the fleet is heard, which has ranges that retire stay in the definitions.
+            stale = _not_rendered(workspace, runs)
             # Two ways to the same end: what the fleet says of retiring ranges comes from the gate.
             decision = decide(fabric, runs, Ask())
             states, wrong = states_of(fabric, runs), Astray()
             if learns(fabric):
                 self._exchange, self._args = Exchange(self, variables), args
                 wrong = self._astray(fabric, runs, [n for n in runs if states[n].frr_conf])
-            said = _status(workspace, runs, decision, states, away, wrong, args["drift"])
+            said = _status(workspace, runs, decision, states, stale, away, wrong, args["drift"])
             return {**result, **said}
         except (WorkspaceError, ValueError) as error:
             return {**result, "failed": True, "msg": str(error)}
@@ -107,12 +109,12 @@ def _status(
     runs: dict[str, Any],
     decision: Decision,
     states: dict[str, State],
+    stale: list[str],
     away: list[str],
     wrong: Astray,
     drift: bool,
 ) -> dict[str, Any]:
     hosts = list(runs)
-    stale = _not_rendered(workspace, runs)
     due = [host for host in hosts if runs[host]["phases"]]
     lines = [*overview(states, runs), *(f"{host} was not reached" for host in away)]
     lines += [*decision.notes, *(f"not rendered: {path}" for path in stale)]

@@ -93,7 +93,8 @@ def test_status_names_what_retires_and_who_holds_it(fleet: Fleet) -> None:
     fleet.play("converge", check=True)
     status = fleet.play("status", check=True).stdout
     assert f"node-1: 10.64.1.0/24 retires; held by {old['addresses']['ipv4']} (old" in status
-    assert fleet.play("drift").returncode == 0, "a range that retires is no drift"
+    drift = fleet.play("drift")
+    assert drift.returncode == 0, f"a range that retires is no drift: {drift.stdout}"
     pod(fleet, ONE, "old", state="absent")
     leak = (
         "mkdir -p /var/lib/cni/networks/podnet; echo gone >/var/lib/cni/networks/podnet/10.64.1.77"
