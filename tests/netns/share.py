@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import TypeVar
 
 from faults import SEED
@@ -15,6 +15,6 @@ WHERE = f"every {EVERY}th from the {SEED % EVERY + 1}th; PODNET_FULL=1 takes all
 Point = TypeVar("Point")
 
 
-def share(points: Iterable[Point]) -> list[Point]:
+def share(points: Iterable[Point]) -> Iterator[Point]:
     """Every fourth point, from one of the first four that the seed of the run chooses."""
-    return list(itertools.islice(points, SEED % EVERY, None, EVERY))
+    return itertools.islice(points, SEED % EVERY, None, EVERY)

@@ -83,7 +83,7 @@ def drift(bench: BgpBench, fault: BgpFault) -> None:
     assert causes[0]["repair"].split()[0] in found.stdout
 
 
-@pytest.mark.parametrize("fault", share(BGP), ids=lambda fault: fault.name)
+@pytest.mark.parametrize("fault", list(share(BGP)), ids=lambda fault: fault.name)
 def test_fault(bench: BgpBench, fault: BgpFault) -> None:
     print(WHERE)
     if fault.silent:
