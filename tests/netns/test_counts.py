@@ -109,6 +109,17 @@ def test_a_run_costs_no_more_than_it_did(counted: Counted) -> None:
     assert not dear, "\n".join(dear)
 
 
+def test_every_node_has_a_result_of_its_own_where_that_is_asked(counted: Counted) -> None:
+    """In Ansible's recap, for what counts nodes there; what was run is the same."""
+    changed = {"podnet_pod_cidrs": ["10.64.102.0/24", "fd00:64:0:102::/64"]}
+    counted.all["node-1"] = {**counted.all["node-1"], **changed}
+    counted.wants(4)
+    done = counted.fleet.killable("converge", "-e", "podnet_recap_nodes=true")
+    assert done.returncode == 0, done.stdout
+    said = [line for line in counted.fleet.boundaries() if "Say what came of this node, " in line]
+    assert {line.rpartition(", ")[2] for line in said} == set(counted.all), said
+
+
 def test_slow_settings_are_hinted_at_once(counted: Counted) -> None:
     """One line, and the run goes on; with the shipped settings there is none."""
     assert "hint:" not in counted.fleet.play("plan", check=True).stdout

@@ -84,6 +84,31 @@ def test_undo_has_a_line_for_each_line() -> None:
     assert text.count("link set dev a down") == 2
 
 
+@pytest.mark.parametrize(
+    ("line", "anew"),
+    [
+        ("ip route replace 10.64.2.0/24 via 192.0.2.2", False),
+        ("ip neighbour replace 10.64.3.1 lladdr 02:00:00:00:00:01 dev pn64", False),
+        ("bridge fdb replace 02:00:00:00:00:01 dev pn64 dst 192.0.2.3", False),
+        ("element add vteps4 192.0.2.3", False),
+        ("ip address replace 10.64.1.1/24 dev cbr0", True),
+        ("ip link set dev pn64 up", True),
+        ("sysctl net/ipv4/ip_forward=1", True),
+        ("nft podnet.nft", True),
+        ("accept ipv4", True),
+        ("install files/podnet.service 0644 /etc/systemd/system/podnet.service", True),
+    ],
+)
+def test_what_only_a_new_connection_can_prove(line: str, anew: bool) -> None:
+    """One such line among others, in whichever phase, is enough."""
+    tool, _space, args = line.partition(" ")
+    harmless = Change(Command("ip", "route del 10.64.9.0/24"), None, "")
+    change = Change(Command(tool, args), None, "")
+    for phase in ("add", "switch", "remove"):
+        changes = ChangeSet(**{phase: (harmless, change)})
+        assert transaction.needs_new_connection(changes) is anew
+
+
 OUTCOMES = [
     ("@@podnet applied\n", "applied", "", ""),
     ("noise\n@@podnet applied\n@@podnet committed\n", "committed", "", "noise"),
