@@ -4,12 +4,13 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from typing import Any
 
 from ansible.plugins.action import ActionBase
 
 from ..plugin_utils.changes import PHASES
-from ..plugin_utils.compare import Compared, Terms, compare, plans_of
+from ..plugin_utils.compare import Compared, Terms, compare, planner
 from ..plugin_utils.exchange import Answer, Exchange
 from ..plugin_utils.fleet.gate import Ask, decide
 from ..plugin_utils.fleet.preview import table
@@ -58,6 +59,7 @@ SPEC = {
             "digest": {"type": "str", "default": ""},
             "lost": {"type": "list", "elements": "str", "default": []},
             "released": {"type": "list", "elements": "str", "default": []},
+            "each": {"type": "bool", "default": False},
             "install": {"type": "str", "default": "none"},
         },
     },
@@ -129,18 +131,27 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types
         self, fabric: Fabric, terms: Terms, names: list[str], unread: dict[str, Any]
     ) -> dict[str, Compared]:
         """What nodes say of themselves, compared; those that cannot be read go into ``unread``."""
-        plans = zip(names, plans_of(fabric, terms, names), strict=True)
-        texts = {name: script_to_read(fabric, plan) for name, plan in plans}
-        answers = self._nodes.ask(texts)
-        said = {name: answer.stdout for name, answer in answers.items() if not answer.away}
-        unread |= {n: _unread(a.away, unreachable=True) for n, a in answers.items() if a.away}
+        plan_of = planner(fabric, terms)
+        texts = {name: script_to_read(fabric, plan_of(name)) for name in names}
+        answers: dict[str, Answer] = {}
+
+        def said() -> Iterator[tuple[str, str]]:
+            for name, answer in self._nodes.answers(texts):
+                answers[name] = answer
+                if not answer.away:
+                    yield name, answer.stdout
+
+        compared = dict(compare(fabric, terms, plan_of, said(), len(names)))
         found = {}
-        for name, node in compare(fabric, terms, said).items():
+        for name in names:
+            answer, node = answers[name], compared.get(name)
             if isinstance(node, Compared):
                 found[name] = node
-                continue
-            why = f"{node}. {answers[name].stderr.strip()}"
-            unread[name] = _unread(f"{name}: the node's state cannot be read: {why}")
+            elif answer.away:
+                unread[name] = _unread(answer.away, unreachable=True)
+            else:
+                why = f"{node}. {answer.stderr.strip()}"
+                unread[name] = _unread(f"{name}: the node's state cannot be read: {why}")
         return found
 
     def _is_over(self, have: State) -> bool:
@@ -268,12 +279,15 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types
         lines += decision.notes
         if self._task.check_mode and changing:
             lines += [*table(runs), f"plan digest {decision.digest}"]
+        waits = any(run["window"] and run["phases"] for run in runs.values())
+        phases = [p for p in PHASES if any(p in run["phases"] for run in runs.values())]
         return {
             **_seen(unread, compared),
             "idle": not changing and not decision.missing,
-            "each": bool(unread or decision.missing or len(decision.batches) > 1),
-            "waits": any(run["window"] and run["phases"] for run in runs.values()),
-            "phases": [p for p in PHASES if any(p in run["phases"] for run in runs.values())],
+            "each": bool(ask["each"] or unread or decision.missing or len(decision.batches) > 1),
+            "adds_only": not waits and phases in ([], ["add"]),
+            "waits": waits,
+            "phases": phases,
             "batches": [list(batch) for batch in decision.batches],
             "digest": decision.digest,
             "install": list(decision.missing) if asked.install else [],

@@ -95,6 +95,10 @@ options:
         type: list
         elements: str
         default: []
+      each:
+        description: Whether something is asked for each node by itself.
+        type: bool
+        default: false
       install:
         description:
           - Where missing CNI plugins will come from.
@@ -138,6 +142,10 @@ batches:
   returned: stage gate
 each:
   description: Whether something is to be done, or to be said, for each node by itself.
+  type: bool
+  returned: stage gate
+adds_only:
+  description: Whether nothing is to be done after the phase V(add), not even to confirm it.
   type: bool
   returned: stage gate
 digest:

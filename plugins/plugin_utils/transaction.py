@@ -17,7 +17,7 @@ from .kernel.state import MARKER
 # Named after the transaction, and gone with it: what a killed run left has another name.
 _HEAD = """set -eu; umask 022; LC_ALL=C; export LC_ALL; PATH=$PATH:/usr/sbin:/sbin; export PATH
 stage=/etc/podnet/stage.{ident}; trap 'if [ -d "$stage" ]; then rm -rf "$stage"; fi' EXIT
-mkdir -p /etc/podnet/generations /run/podnet {folders}
+mkdir -p /etc/podnet/generations /run/podnet/work {folders}
 """
 
 
@@ -53,15 +53,15 @@ def stage_script(staged: Staged, changes: ChangeSet) -> str:
             files[f"{name}.do"] = _lines(change.do for change in phase)
             files[f"{name}.undo"] = _lines(change.undo for change in phase)
     files["kept"] = f"{staged.kept}\n"
-    folders = sorted({name.rpartition("/")[0] for name in files})
     program = files.pop("files/podnet-node", None)
-    head = _HEAD.replace("{ident}", staged.ident)
-    parts = [head.replace("{folders}", " ".join(f'"$stage/{folder}"' for folder in folders))]
+    folders = [f'"$stage/{f}"' for f in sorted({"backup", *(n.rpartition("/")[0] for n in files)})]
+    folders += [PROGRAM.rpartition("/")[0]] if program else []
+    parts = [_HEAD.replace("{ident}", staged.ident).replace("{folders}", " ".join(folders))]
     parts += [_put(f"$stage/{name}", content) for name, content in sorted(files.items())]
     parts.append('[ -z "${PODNET_NUMBER:-}" ] || echo "$PODNET_NUMBER" >"$stage/number"\n')
     if program is not None:
-        parts.append(f"mkdir -p {PROGRAM.rpartition('/')[0]}\n" + _put(f"{PROGRAM}.new", program))
-        parts.append(f"chmod 755 {PROGRAM}.new; mv -f {PROGRAM}.new {PROGRAM}\n")
+        parts += [_put(f"{PROGRAM}.new", program), f"chmod 755 {PROGRAM}.new\n"]
+        parts.append(f"mv -f {PROGRAM}.new {PROGRAM}\n")
     last = staged.last if staged.last.isalnum() else ""
     parts.append(f'begin="begin $stage {staged.ident} ${{PODNET_WINDOW:-0}} {last} --"\n')
     return "".join(parts)

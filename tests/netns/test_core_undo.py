@@ -158,8 +158,7 @@ def kill_at(phase: str, line: int) -> str:
 
 
 KILL = (
-    "grep -q 'dev killme' \"$batch\" && "
-    "{ before_mark; kill -9 $(cat /run/podnet/lock/pid); exit 1; }"
+    "grep -q 'dev killme' \"$batch\" && { before_mark; kill -9 $(cat /run/podnet/lock); exit 1; }"
 )
 
 
@@ -256,18 +255,21 @@ def test_second_run_is_refused_while_one_works(bench: Bench) -> None:
     assert bench.settled(wanted).commands == []
 
 
-def test_lock_of_a_dead_process_does_not_hold(bench: Bench) -> None:
-    bench.settled(fleet())
-    bench.sh("mkdir /run/podnet/lock; sh -c 'echo $$' >/run/podnet/lock/pid")
-    bench.settled(fleet(podnet_vni=65))
-    assert bench.run("ls /run/podnet/lock").returncode
-
-
-def test_lock_whose_number_another_program_has_now_does_not_hold(bench: Bench) -> None:
+@pytest.mark.parametrize(
+    "left",
+    [
+        pytest.param("sh -c 'echo $$' >/run/podnet/lock", id="of a dead process"),
+        pytest.param("echo 1 >/run/podnet/lock", id="whose number another program has now"),
+        pytest.param(": >/run/podnet/lock", id="of one killed before it wrote its number"),
+        pytest.param("mkdir /run/podnet/lock; echo 1 >/run/podnet/lock/pid", id="of old, a folder"),
+    ],
+)
+def test_lock_that_nobody_holds_keeps_nobody_out(bench: Bench, left: str) -> None:
     """Process numbers come round; a daemon must not keep podnet out for ever."""
     bench.settled(fleet())
-    bench.sh("mkdir /run/podnet/lock; echo 1 >/run/podnet/lock/pid")
+    bench.sh(left)
     bench.settled(fleet(podnet_vni=65))
+    assert bench.run("ls /run/podnet/lock").returncode
 
 
 def test_two_controllers_do_not_mix_their_transactions(bench: Bench) -> None:

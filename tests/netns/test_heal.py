@@ -277,7 +277,7 @@ exec REAL "$@"
 END_OF_STUB
 sed -i "s|REAL|$real|" /run/bin/TOOL; chmod 755 /run/bin/TOOL
 """
-KILL = "[ $n = {call} ] && kill -9 $(cat /run/podnet/lock/pid)"
+KILL = "[ $n = {call} ] && kill -9 $(cat /run/podnet/lock)"
 ALL = "ip link del cbr0; ip link del pn64; nft delete table inet podnet; ip route flush proto 112"
 
 

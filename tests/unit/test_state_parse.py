@@ -142,8 +142,7 @@ SECTIONS: dict[str, Any] = {
     "fdb pn64": [{"mac": "02:aa:00:00:00:01", "dst": "192.0.2.2"}, {"mac": "33:33:00:00:00:01"}],
     "fdb vx9": [{"mac": "02:bb:00:00:00:01", "dst": "192.0.2.9"}],
     "nft": f"aaa {RECORD}",
-    "inet": INET,
-    "bridged": BRIDGED,
+    "tables": f"{INET}\n{BRIDGED}",
     "ports": "all default lo veth1 veth2 veth3",
     "networkd": "/run/systemd/netif/links/7",
     "recorded": "10.64.1.1/24\n",
@@ -253,14 +252,15 @@ def test_the_rest() -> None:
     ("changed", "loaded"),
     [
         ({}, "aaa"),
-        ({"bridged": TERSE}, "aaa"),
-        ({"bridged": BRIDGED.replace("flags", "no flags")}, ""),
-        ({"inet": INET.replace("192.0.2.4", "192.0.2.5")}, ""),
-        ({"inet": ""}, ""),
+        ({"tables": f"{INET}\n{TERSE}"}, "aaa"),
+        ({"tables": f"{INET}\n{BRIDGED}".replace("flags", "no flags")}, ""),
+        ({"tables": f"{INET}\n{BRIDGED}".replace("192.0.2.4", "192.0.2.5")}, ""),
+        ({"tables": BRIDGED}, ""),
+        ({"tables": INET}, ""),
         ({"nft": ""}, ""),
         ({"nft": "aaa"}, ""),
         ({"nft": f"a b {RECORD}"}, ""),
-        ({"inet": "", "bridged": ""}, ""),
+        ({"tables": ""}, ""),
     ],
 )
 def test_the_table_counts_as_loaded_only_when_it_is_as_it_was(
@@ -269,7 +269,7 @@ def test_the_table_counts_as_loaded_only_when_it_is_as_it_was(
     """What pods teach the bridge table is no change of it."""
     state = read({**SECTIONS, **changed})
     assert state.nft_loaded == loaded
-    assert state.nft_present == (changed != {"inet": "", "bridged": ""})
+    assert state.nft_present == (changed != {"tables": ""})
 
 
 @pytest.mark.parametrize("name", [n for n in SECTIONS if " " not in n])

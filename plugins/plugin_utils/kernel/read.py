@@ -30,10 +30,12 @@ END
 s ip; printf '%s\n' "$i"
 s asked; echo $e
 for a in {addresses}; do s "underlay $a"; done
-# A line at a time, because to cut a long text takes the shell the square of its length.
-devs=; set -f; IFS='
+# A line at a time, because to cut a long text takes the shell the square of its length; and only the
+# lines of the underlay, because to search the others takes it a millisecond.
+devs=; n=0; set -f; IFS='
 '
 for l in $i; do
+  n=$((n + 1)); [ $n -le {count} ] || break
   for a in {addresses}; do
     case $l in *"\"local\":\"$a\""*)
       p=${l%%"\"local\":\"$a\""*}; p=${p##*"\"ifname\":\""}; devs="$devs ${p%%\"*}" ;;
@@ -48,13 +50,14 @@ for d in pn*; do
 done
 cd /
 s nft; r /run/podnet/nft; echo "$v"
-s inet; nft -s list table inet podnet 2>/dev/null
-s bridged; nft list table bridge podnet 2>/dev/null
+s tables; if [ -n "$v" ]; then t=podnet; else t=$(nft list tables 2>/dev/null); fi
+case $t in *podnet*) for f in inet bridge; do nft -s list table $f podnet 2>/dev/null; done ;; esac
 """
 
+# The shell reads a file by single bytes: of the batches only what comes before the peers.
 _NODE = r"""k=; for f in /etc/podnet/current/bridge.batch /etc/podnet/current/vxlan.batch; do
   [ ! -e $f ] || while read -r a b d e; do
-    case "$a $b" in "address replace") k="$k $d" ;; esac
+    case "$a $b" in "address replace") k="$k $d" ;; "neighbour replace") break ;; esac
   done <$f
 done
 s networkd; [ ! -d /run/systemd/netif/links ] ||
@@ -68,7 +71,7 @@ if cd -P /etc/podnet/current 2>/dev/null; then echo "current=$PWD"; cd /; fi
 c=; for f in /etc/podnet/generations/*; do c="$c ${f##*/}"; done
 echo "generations=$c"
 if [ -d /etc/podnet/txn ]; then
-  i=$(cat /etc/podnet/txn/id 2>/dev/null || echo -); p=$(cat /run/podnet/timer /run/podnet/lock/pid 2>/dev/null)
+  i=$(cat /etc/podnet/txn/id 2>/dev/null || echo -); p=$(cat /run/podnet/timer /run/podnet/lock 2>/dev/null)
   echo pending=dead; echo "txn=$i"
   for q in $p; do case $(tr '\0' ' ' <"/proc/$q/cmdline" 2>/dev/null) in *podnet-*) echo pending=waiting ;; esac; done
   [ -d /run/systemd/system ] && systemctl is-active --quiet "podnet-confirm-$i-*.timer" && echo pending=waiting
@@ -136,7 +139,7 @@ for d in $devs; do
   set -- "$@" net/ipv4/conf/$d/forwarding net/ipv4/conf/$d/rp_filter net/ipv6/conf/$d/accept_ra
 done
 for f in "$@" $held net/ipv4/conf/all/rp_filter; do r $f; [ -z "$v" ] || echo "$f:$v"; done
-r net/ipv6/conf/all/forwarding; [ "$v" != 0 ] || grep -Hs . net/ipv6/conf/*/accept_ra
+r net/ipv6/conf/all/forwarding; [ "$v" != 0 ] || for f in net/ipv6/conf/*/accept_ra; do r $f; echo "$f:$v"; done
 cd /
 """
 
@@ -167,9 +170,9 @@ def read_script(
     underlay = list(underlay)
     parts = [
         _HEAD,
-        _KERNEL.replace(
-            "{underlay}", "".join(f"addr show to {item}\n" for item in underlay)
-        ).replace("{addresses}", _words(underlay)),
+        _KERNEL.replace("{underlay}", "".join(f"addr show to {item}\n" for item in underlay))
+        .replace("{addresses}", _words(underlay))
+        .replace("{count}", str(len(underlay))),
         _NODE,
         _HOLDERS.replace("{addresses}", " ".join(addresses)),
         _SYSCTLS.replace("{paths}", _words(sysctls)),

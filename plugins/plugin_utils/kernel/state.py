@@ -172,7 +172,8 @@ def _state(sections: Mapping[str, str], wanted: frozenset[str]) -> State:
     # Neighbours and FDB entries are podnet's on its VXLAN devices alone; on the bridge anybody
     # may have some.
     own = frozenset(link.name for link in links if link.vxlan)
-    recorded, tables = sections["nft"].split(), _tables(sections)
+    recorded, (inet, bridged) = sections["nft"].split(), _tables(sections["tables"])
+    tables = _recorded(inet, bridged)
     intact = len(recorded) == 2 and tables == recorded[1]
     current = node.get("current", "").rpartition("/")[2]
     return State(
@@ -192,8 +193,8 @@ def _state(sections: Mapping[str, str], wanted: frozenset[str]) -> State:
         links_to=_pairs(sections["symlinks"], " ", ""),
         nft_loaded=recorded[0] if intact else "",
         nft_present=bool(tables),
-        senders=_senders(sections["inet"]),
-        contested=_contested(sections["bridged"], sections["ports"].split()),
+        senders=_senders(inet),
+        contested=_contested(bridged, sections["ports"].split()),
         generation=int(current) if current.isdigit() else None,
         generations=tuple(sorted(int(g) for g in node["generations"].split() if g.isdigit())),
         reservations=tuple(_words(sections["reservations"])),
@@ -232,11 +233,17 @@ def _pairs(text: str, separator: str, prefix: str) -> dict[str, str]:
     return pairs
 
 
-def _tables(sections: Mapping[str, str]) -> str:
+def _tables(text: str) -> tuple[str, str]:
+    """The tables of family inet and bridge; empty where there is none."""
+    inet, start, bridged = text.partition("table bridge podnet {")
+    return inet.strip(), (start + bridged).strip()
+
+
+def _recorded(inet: str, bridged: str) -> str:
     """SHA-256 of the tables as `podnet-node` records them, without what the bridge table learns;
     empty when there is none."""
     learned = re.compile(r"\n\t\telements = \{[^}]*\}")
-    texts = (sections["inet"], learned.sub("", sections["bridged"]))
+    texts = (inet, learned.sub("", bridged))
     listing = "\n".join(text for text in texts if text)
     return hashlib.sha256(f"{listing}\n".encode()).hexdigest() if listing else ""
 

@@ -95,11 +95,11 @@ best_paths() {  # of several paths to a prefix only the first line names it
 }
 bgp_routes() { { ip -4 route show proto bgp; ip -6 route show proto bgp; } | sed 's/ .*//'; }
 await() {  # COMMAND FILE
-  begun=$(uptime)
+  uptime; begun=$v
   while :; do
     "$1" >"$work/there"
     grep -vxFf "$work/there" "$2" >"$work/lacking" || return 0
-    waited=$(($(uptime) - begun))
+    uptime; waited=$((v - begun))
     relied=$(grep -xFf "$txn/files/relied" "$work/lacking" | head -n 5 | tr '\n' ' ')
     if [ -z "$relied" ] && [ $waited -ge 20 ]; then return 0; fi
     [ $waited -lt 60 ] || break

@@ -25,7 +25,7 @@ load_nft() {
     tables='table inet podnet
 table bridge podnet'
   else drop_nft bridge || return; tables='table inet podnet'; fi
-  sum=$(sha256sum <"$1") && record_nft "${sum%% *}"
+  record_nft "$1"
 }
 # What the bridge table learned of ports that are gone. An element begins with the port's name.
 forget_ports() {
@@ -46,9 +46,14 @@ forget_ports() {
     }')
   [ -z "$gone" ] || printf '%s\n' "$gone" | nft -f -
 }
-record_nft() {  # DIGEST of the file, whose tables are $tables
-  text=$(list_nft) && folder "$run" && table=$(printf '%s\n' "$text" | sha256sum) &&
-    printf '%s %s\n' "$1" "${table%% *}" >"$run/nft"
+record_nft() {  # [FILE]: that was loaded, with $tables; without one $loaded is its digest
+  text=$(list_nft) && folder "$run" && sums=$(printf '%s\n' "$text" | sha256sum - "$@") || return
+  if [ $# -gt 0 ]; then
+    loaded=${sums##*
+}
+    loaded=${loaded%% *}
+  fi
+  printf '%s %s\n' "$loaded" "${sums%% *}" >"$run/nft"
 }
 # Whether the tables are as they were when they were loaded (2: that cannot be told); $loaded is the
 # digest of the file.
@@ -86,5 +91,5 @@ set_element() {  # add|delete SET ELEMENTS: of the table that is loaded
     # What an undo would delete may be gone already.
     set -- "$2" "$3" "add element inet podnet $2 { $3 }; delete element inet podnet $2 { $3 }"
   else set -- "$2" "$3" "add element inet podnet $2 { $3 }"; fi
-  nft "$3" && if [ -n "$loaded" ]; then list_tables && record_nft "$loaded"; fi
+  nft "$3" && if [ -n "$loaded" ]; then list_tables && record_nft; fi
 }
