@@ -6,6 +6,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from .backends import BACKENDS, MODES, Target, learns, serving
 from .intent.model import Fabric, Family, Node, family_of, gateway_of, link_local_of
@@ -49,7 +50,7 @@ class Path:
     backend: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)  # without slots, for what is kept
 class NodePlan:
     """What one node must have.
 
@@ -94,7 +95,7 @@ class NodePlan:
         """Underlay addresses of peers to which pod addresses are routed directly."""
         return tuple(dict.fromkeys(address for way in self.ways for address in way.direct))
 
-    @property
+    @cached_property
     def objects(self) -> tuple[KernelObject, ...]:
         """Every kernel object, in an order in which each finds what it needs."""
         peers = [item for way in self.ways for item in way.objects_from(self.sources)]
