@@ -16,8 +16,8 @@ from ..plugin_utils.plan import plan_fleet
 from ..plugin_utils.render import DEFINITIONS, rendered
 from ..plugin_utils.workspace import Workspace, WorkspaceError, content, templates, write
 
-# A process more costs what some dozens of nodes do.
-WORTH_A_PROCESS = 100
+# A process more costs what a dozen nodes do.
+WORTH_A_PROCESS = 25
 # Characters of differences that are shown; the fleet's definitions can be gigabytes.
 MOST_SHOWN = 32_000_000
 

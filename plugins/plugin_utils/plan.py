@@ -98,14 +98,16 @@ class NodePlan:
     @cached_property
     def objects(self) -> tuple[KernelObject, ...]:
         """Every kernel object, in an order in which each finds what it needs."""
-        peers = [item for way in self.ways for item in way.objects_from(self.sources)]
-        # By kind, so that each tool runs once; routes last, they need the others.
-        rank: dict[type, int] = {Neighbour: 0, FdbEntry: 1, Route: 2}
+        # By kind: a packet meets the route first, and the FDB last. With the entries of one tool
+        # before those of the other each of them runs once.
+        rank: dict[type, int] = {FdbEntry: 0, Address: 1, Neighbour: 2, Route: 3}
+        peers: list[KernelObject] = [*self.addresses]
+        peers += [item for way in self.ways for item in way.objects_from(self.sources)]
         peers.sort(key=lambda item: rank[type(item)])
         # Settings below conf/<device> exist only after the device.
         late = [item for item in self.sysctls if self._of_device(item)]
         early = [item for item in self.sysctls if not self._of_device(item)]
-        return (*early, *self.links, *late, *self.addresses, *peers)
+        return (*early, *self.links, *late, *peers)
 
     def _of_device(self, item: Sysctl) -> bool:
         return any(f"/conf/{link.name}/" in f"/{item.path}" for link in self.links)
