@@ -4,13 +4,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from typing import Any
 
 from ansible.plugins.action import ActionBase
 
 from ..plugin_utils.changes import PHASES
-from ..plugin_utils.compare import Compared, Terms, compare, planner
+from ..plugin_utils.compare import Compared, Terms, compare, plans_of
 from ..plugin_utils.exchange import Answer, Exchange
 from ..plugin_utils.fleet.gate import Ask, decide
 from ..plugin_utils.fleet.preview import table
@@ -131,27 +130,18 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types
         self, fabric: Fabric, terms: Terms, names: list[str], unread: dict[str, Any]
     ) -> dict[str, Compared]:
         """What nodes say of themselves, compared; those that cannot be read go into ``unread``."""
-        plan_of = planner(fabric, terms)
-        texts = {name: script_to_read(fabric, plan_of(name)) for name in names}
-        answers: dict[str, Answer] = {}
-
-        def said() -> Iterator[tuple[str, str]]:
-            for name, answer in self._nodes.answers(texts):
-                answers[name] = answer
-                if not answer.away:
-                    yield name, answer.stdout
-
-        compared = dict(compare(fabric, terms, plan_of, said(), len(names)))
+        plans = zip(names, plans_of(fabric, terms, names), strict=True)
+        texts = {name: script_to_read(fabric, plan) for name, plan in plans}
+        answers = self._nodes.ask(texts)
+        said = {name: answer.stdout for name, answer in answers.items() if not answer.away}
+        unread |= {n: _unread(a.away, unreachable=True) for n, a in answers.items() if a.away}
         found = {}
-        for name in names:
-            answer, node = answers[name], compared.get(name)
+        for name, node in compare(fabric, terms, said).items():
             if isinstance(node, Compared):
                 found[name] = node
-            elif answer.away:
-                unread[name] = _unread(answer.away, unreachable=True)
-            else:
-                why = f"{node}. {answer.stderr.strip()}"
-                unread[name] = _unread(f"{name}: the node's state cannot be read: {why}")
+                continue
+            why = f"{node}. {answers[name].stderr.strip()}"
+            unread[name] = _unread(f"{name}: the node's state cannot be read: {why}")
         return found
 
     def _is_over(self, have: State) -> bool:

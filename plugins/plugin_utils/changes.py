@@ -304,7 +304,10 @@ def _nft(want: Wanted, have: State) -> Iterator[tuple[str, Change]]:
             yield phase, Change(Command("nft", "wide.nft"), Command("unnft", "wide.nft"), why)
         phase, why = "remove", "narrower"
     if want.nft_wide_sha256 or have.nft_loaded != want.nft_sha256:
-        yield phase, Change(Command("nft", "podnet.nft"), Command("unnft", "podnet.nft"), why)
+        # Where there was none the node need not look for what it has to bring back.
+        new = "" if have.nft_present or want.nft_wide_sha256 else " new"
+        load = Command("nft", f"podnet.nft{new}")
+        yield phase, Change(load, Command("unnft", "podnet.nft"), why)
 
 
 def _files(want: Wanted, have: State) -> Iterator[tuple[str, Change]]:

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -12,11 +12,11 @@ from typing import Any
 from . import node as node_room
 from .intent.model import Fabric
 from .kernel.state import State, UnreadableError
-from .parallel import as_they_come
-from .peers import Peers
-from .plan import NodePlan, plan_node, plan_nothing
+from .parallel import in_parts
+from .plan import NodePlan, plan_fleet, plan_nothing
 from .preflight import missing_plugins
 from .settle import settle, settle_nothing
+from .workspace import templates
 
 # A process more costs what some nodes do.
 WORTH_A_PROCESS = 10
@@ -47,42 +47,35 @@ class Compared:
     run: dict[str, Any]
 
 
-def planner(fabric: Fabric, terms: Terms) -> Callable[[str], NodePlan]:
-    """Node → its plan; what plans share is made once."""
-    if terms.absent:
-        return plan_nothing
-    return partial(plan_node, fabric, peers=Peers(fabric))
+def plans_of(fabric: Fabric, terms: Terms, names: Sequence[str]) -> Iterator[NodePlan]:
+    """In the order of ``names``."""
+    return map(plan_nothing, names) if terms.absent else plan_fleet(fabric, names)
 
 
-def compare(
-    fabric: Fabric,
-    terms: Terms,
-    plan_of: Callable[[str], NodePlan],
-    answers: Iterable[tuple[str, str]],
-    most: int,
-) -> Iterator[tuple[str, Compared | str]]:
-    """Compare each node that answers with its plan, while others are still asked; a text says why
-    an answer cannot be read.
+def compare(fabric: Fabric, terms: Terms, answers: Mapping[str, str]) -> dict[str, Compared | str]:
+    """Compare each node that answered with its plan; a text says why an answer cannot be read.
 
     Args:
-        plan_of: from `planner`.
-        answers: node, what the read script printed.
-        most: how many nodes may answer.
+        answers: node → what the read script printed.
     """
-    work = partial(_compare, fabric, terms, plan_of)
-    return as_they_come(work, answers, most, WORTH_A_PROCESS)
+    templates()  # compiled once, and then there in every process
+    work = partial(_compare, fabric, terms, answers)
+    return dict(item for part in in_parts(work, list(answers), WORTH_A_PROCESS) for item in part)
 
 
 def _compare(
-    fabric: Fabric, terms: Terms, plan_of: Callable[[str], NodePlan], answer: tuple[str, str]
-) -> tuple[str, Compared | str]:
-    name, text = answer
-    plan = plan_of(name)
-    try:
-        have = node_room.read(fabric, plan, text)
-    except UnreadableError as error:
-        return name, str(error)
-    return name, Compared(have, {**_run(fabric, terms, plan, have), "answer": text})
+    fabric: Fabric, terms: Terms, answers: Mapping[str, str], names: Sequence[str]
+) -> list[tuple[str, Compared | str]]:
+    found: list[tuple[str, Compared | str]] = []
+    for name, plan in zip(names, plans_of(fabric, terms, names), strict=True):
+        try:
+            have = node_room.read(fabric, plan, answers[name])
+        except UnreadableError as error:
+            found.append((name, str(error)))
+        else:
+            run = {**_run(fabric, terms, plan, have), "answer": answers[name]}
+            found.append((name, Compared(have, run)))
+    return found
 
 
 def _run(fabric: Fabric, terms: Terms, plan: NodePlan, have: State) -> dict[str, Any]:

@@ -11,10 +11,9 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from queue import SimpleQueue
 from typing import Any
 
 from ansible import constants as C
@@ -65,28 +64,12 @@ class Exchange:
             texts: node → text.
             fresh: over a connection that is made now.
         """
-        said = dict(self.answers(texts, fresh))
-        return {name: said[name] for name in texts}
-
-    def answers(
-        self, texts: Mapping[str, str], fresh: bool = False
-    ) -> Iterator[tuple[str, Answer]]:
-        """The same, each node when it has answered."""
         most = min(context.CLIARGS.get("forks") or C.DEFAULT_FORKS, len(texts))
-        done: SimpleQueue[Future[Answer]] = SimpleQueue()
-        asked: dict[Future[Answer], str] = {}
         with ThreadPoolExecutor(max(1, self._action._task.throttle or most)) as pool:
-            for name, text in texts.items():
-                # The first are asked, and answer, while connections of others are still made.
-                answer = pool.submit(self._ask, self._node(name), text, fresh)
-                asked[answer] = name
-                answer.add_done_callback(done.put)
-                while not done.empty():
-                    answer = done.get()
-                    yield asked.pop(answer), answer.result()
-            while asked:
-                answer = done.get()
-                yield asked.pop(answer), answer.result()
+            # The first are asked while the connections of the others are still made.
+            nodes = map(self._node, texts)
+            answers = pool.map(lambda node: self._ask(node, texts[node.name], fresh), nodes)
+            return dict(zip(texts, answers, strict=True))
 
     def _ask(self, node: _Node, text: str, fresh: bool) -> Answer:
         if node.problem:

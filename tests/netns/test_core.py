@@ -203,7 +203,7 @@ DRIFT = {
         "nft add element inet podnet inside4 { 198.51.100.0/24 }",
         ["nft podnet.nft"],
     ),
-    "all rules flushed": ("nft flush ruleset", ["nft podnet.nft"]),
+    "all rules flushed": ("nft flush ruleset", ["nft podnet.nft new"]),
     "conflist altered": ("echo >>/etc/cni/net.d/10-podnet.conflist", ["install generation/10-"]),
     "conflist deleted": ("rm /etc/cni/net.d/10-podnet.conflist", ["install generation/10-"]),
     "protocol name deleted": ("rm /etc/iproute2/rt_protos.d/podnet.conf", ["install files/rt_"]),
