@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import gc
 from typing import Any
 
 from ansible.plugins.action import ActionBase
@@ -31,6 +32,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types
             {"title": {"type": "str", "default": "Pod network"}, "output_dir": {"type": "path"}}
         )
         workspace = Workspace(args["output_dir"])
+        gc.disable()  # as in the action verify
         try:
             saved = workspace.load("observed/results.json", REMEDY)
             previous = _maybe(workspace, "observed/results.previous.json")

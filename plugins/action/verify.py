@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import datetime
+import gc
 import ipaddress
 import time
 from collections.abc import Mapping
@@ -16,7 +17,7 @@ from ..plugin_utils.causes.walk import needed
 from ..plugin_utils.exchange import Answer, Exchange
 from ..plugin_utils.frr import with_password
 from ..plugin_utils.node_python import answer as answer_of
-from ..plugin_utils.node_python import script
+from ..plugin_utils.node_python import for_helper, script
 from ..plugin_utils.plan import plan_fleet
 from ..plugin_utils.speakers.heard import Heard
 from ..plugin_utils.speakers.look import script as speaker_script
@@ -36,7 +37,7 @@ SPEC = {
     "stage": {
         "type": "str",
         "required": True,
-        "choices": ["begin", "start", "probe", "measure", "stop", "judge"],
+        "choices": ["begin", "observe", "measure", "judge", "stop"],
     },
     "output_dir": {"type": "path"},
     "port": {"type": "int", "default": 7717},
@@ -81,12 +82,14 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types
         self._workspace = Workspace(args["output_dir"])
         stages = {
             "begin": lambda: self._begin(args),
-            "start": self._start,
-            "probe": self._probe,
+            "observe": self._observe,
             "measure": lambda: self._measure(args),
-            "stop": self._stop,
             "judge": self._judge,
+            "stop": self._stop,
         }
+        # Ansible runs this in a process of its own, which ends afterwards; what it has loaded is
+        # much, and going through it whenever a few thousand answers have come takes a second.
+        gc.disable()
         try:
             return {**result, "changed": False, **stages[args["stage"]]()}
         except (WorkspaceError, ValueError) as error:
@@ -123,6 +126,12 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types
         self._workspace.save(RUN, run)
         return {"msg": f"{len(run['asked'])} of {len(known)} nodes are asked for"}
 
+    def _observe(self) -> dict[str, Any]:
+        """Over the same connections, because to make them ready costs more than to talk."""
+        started, probed = self._start(), self._probe()
+        warnings = [*started.get("warnings", ()), *probed.get("warnings", ())]
+        return {**probed, **({"warnings": warnings} if warnings else {})}
+
     def _start(self) -> dict[str, Any]:
         asked = self._run()["asked"]
         started = {name: {"state": "started"} for name in self._nodes.names if name in asked}
@@ -133,7 +142,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types
                 warnings.append(self._blind("start", name, answer))
                 continue
             observation = answer["observation"]
-            self._workspace.save(_file("start", name), {"observation": observation})
+            self._workspace.save_raw(_file("start", name), {"observation": observation})
             warnings += [f"{name}: {text}" for text in observation.get("errors") or ()]
         return {"warnings": warnings} if warnings else {}
 
@@ -152,7 +161,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types
             self._hear(list(questions), self._args["bgp_password"], self._args["bgp_seconds"])
         for name, answer in self._ask(questions).items():
             if "probes" in answer:
-                self._workspace.save(_file("probe", name), {"probes": answer["probes"]})
+                self._workspace.save_raw(_file("probe", name), {"probes": answer["probes"]})
             else:
                 warnings.append(self._blind("probe", name, answer))
         probes = sum(len(question["targets"]) for question in questions.values())
@@ -173,7 +182,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types
             waiting = []
             for name, answer in self._nodes.ask(dict.fromkeys(left, text)).items():
                 saved = {"error": answer.away} if answer.away else {"answer": answer.stdout}
-                self._workspace.save(_file("heard", name), saved)
+                self._workspace.save_raw(_file("heard", name), saved)
                 heard = read_heard(saved)
                 if isinstance(heard, Heard) and not whole(fabric, plans[name], heard):
                     waiting.append(name)
@@ -198,15 +207,19 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types
             of_pair = {**pair, "overhead": overheads[pair["backend"]], **most}
             speeds.setdefault(name, []).append({**of_pair, **answer["speeds"][0]})
         for name, found in speeds.items():
-            self._workspace.save(_file("measure", name), {"speeds": found})
+            self._workspace.save_raw(_file("measure", name), {"speeds": found})
         measured = sum(map(len, speeds.values()))
         return {"measured": measured, **({"warnings": warnings} if warnings else {})}
 
     def _stop(self) -> dict[str, Any]:
         """Wherever pods may have been started, whatever has failed since."""
-        own = {name: self._saved("start", name) for name in self._run()["asked"]}
+        run = self._run()
+        if run.get("stopped"):
+            return {}
+        own = {name: self._saved("start", name) for name in run["asked"]}
         there = [n for n, start in own.items() if start and not start.get("unreachable")]
         said = self._ask({name: {"state": "absent"} for name in there})
+        self._workspace.save(RUN, {**run, "stopped": True})
         failed = {name: answer for name, answer in said.items() if answer.get("failed")}
         text = "probe pods may be left; the next verification removes them"
         warnings = [f"{name}: {text} ({_reason(answer)})" for name, answer in failed.items()]
@@ -231,7 +244,9 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types
         look = {"nodes": nodes, "pods": _talked_to(scene)}
         self._workspace.save("observed/look.json", look)
         if verdict == "pass":
-            return {**done, "podnet_lines": ["", *done["stdout_lines"], ""]}
+            # Nobody is going to look at the pods.
+            stopped = {} if self._run()["model"] else self._stop()
+            return {**done, **stopped, "podnet_lines": ["", *done["stdout_lines"], ""]}
         matrix = lines_of.matrix_lines(names, of, lines_of.MESSAGE)
         # The run fails with the causes, after the nodes concerned were looked at.
         return {**done, "podnet_lines": ["", *matrix, "", *lines_of.problem_lines(problems), ""]}
@@ -245,7 +260,18 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types
         # The conflist that a container runtime takes, whatever stands before podnet's.
         given = {"conf_dir": fabric.cni.conf_dir, "bin_dirs": [fabric.cni.bin_dir], "port": port}
         whole = {name: {"node": name, **given, **more} for name, more in questions.items()}
-        return self._call("probe_pods.observed", whole)
+        # Who has started the pods waits for what comes next; where nobody does, as after a crash,
+        # the program is sent once more.
+        texts = {n: for_helper(of) for n, of in whole.items() if of["state"] != "started"}
+        said = {name: _said(answer) for name, answer in self._nodes.ask(texts).items()}
+        done = {
+            name: answer
+            for name, answer in said.items()
+            if answer.get("unreachable") or answer.get("state") == whole[name]["state"]
+        }
+        left = {n: {**of, "stay": True} for n, of in whole.items() if n not in done}
+        found = {**done, **self._call("probe_pods.observed", left)}
+        return {name: found[name] for name in whole}
 
     def _call(self, call: str, params: Mapping[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
         """A function of podnet's node-side code on each node: node → what it returned."""
@@ -261,7 +287,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types
     def _blind(self, stage: str, name: str, answer: Mapping[str, Any]) -> str:
         reason = _reason(answer)
         unreachable = bool(answer.get("unreachable"))
-        self._workspace.save(_file(stage, name), {"error": reason, "unreachable": unreachable})
+        self._workspace.save_raw(_file(stage, name), {"error": reason, "unreachable": unreachable})
         return f"{name} could not be looked at: {reason}"
 
     # --- the saved observations -----------------------------------------------------------------

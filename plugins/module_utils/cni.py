@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import dataclass
-from typing import Any, Dict, Iterable, List, Mapping, Optional, Tuple
+from typing import Any, Dict, Iterable, List, Mapping, NamedTuple, Optional, Tuple
 
 from .machine import Run
 
@@ -95,8 +94,7 @@ def _number(version: str) -> Tuple[int, ...]:
 # --- runtime (sections 2 to 5) --------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Attachment:
+class Attachment(NamedTuple):
     """What plugins are told of the container: its id, the path of its network namespace (empty
     when that is gone), the interface's name, and CNI_ARGS."""
 

@@ -80,6 +80,14 @@ def read_json(path: str) -> Optional[Dict[str, Any]]:
         return None
 
 
+def remove_folder(path: str) -> None:
+    """A folder of files, where there is one."""
+    if os.path.isdir(path):
+        for name in os.listdir(path):
+            os.unlink(os.path.join(path, name))
+        os.rmdir(path)
+
+
 def write_json(path: str, data: Mapping[str, Any]) -> None:
     """Atomic: a crash leaves the old or the new content."""
     os.makedirs(os.path.dirname(path), exist_ok=True)

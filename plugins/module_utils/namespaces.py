@@ -11,13 +11,12 @@ from __future__ import annotations
 import ctypes
 import fcntl
 import os
-import shutil
 import signal
 import socket
 import struct
-from contextlib import suppress
-from dataclasses import dataclass
-from typing import Callable, Dict, List, Optional
+import sys
+from contextlib import contextmanager, suppress
+from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional
 
 # linux/sched.h, linux/mount.h, linux/sockios.h
 NEWNS, NEWUTS, NEWIPC, NEWPID, NEWNET = 0x20000, 0x4000000, 0x8000000, 0x20000000, 0x40000000
@@ -49,6 +48,20 @@ def enter(path: str) -> None:
         os.close(handle)
 
 
+@contextmanager
+def visit(path: str) -> Iterator[None]:
+    """Be in another network namespace for a while: what is opened there stays there."""
+    home = os.open("/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        enter(path)
+        try:
+            yield
+        finally:
+            _check(_libc.setns(home, NEWNET), "back home")
+    finally:
+        os.close(home)
+
+
 def mount(source: str, target: str, kind: str, flags: int) -> None:
     arguments = (source.encode(), target.encode(), kind.encode(), ctypes.c_ulong(flags), None)
     _check(_libc.mount(*arguments), target)
@@ -78,10 +91,11 @@ def same(pid: int, path: str) -> bool:
         return False
 
 
-@dataclass(frozen=True)
-class Program:
+class Program(NamedTuple):
     """What to start: ``before`` runs in a passing parent (its namespaces for children count),
-    ``inside`` in the process itself once it may go on, then the program takes its place."""
+    ``inside`` in the process itself once it may go on, then the program takes its place. With a
+    ``body`` nothing takes its place: that prepares, and returns what then goes on; its starter
+    waits until it is prepared."""
 
     argv: List[str]
     env: Dict[str, str]
@@ -90,6 +104,7 @@ class Program:
     before: Callable[[], None]
     inside: Callable[[], None]
     executable: Optional[str] = None
+    body: Optional[Callable[[], Callable[[], Any]]] = None
 
 
 def start(program: Program, known: Callable[[int], None]) -> int:
@@ -149,16 +164,41 @@ def _become(program: Program, writer: int) -> None:
         signal.signal(number, signal.SIG_DFL)
     program.inside()
     os.chdir(program.workdir)
+    if program.body:
+        _live(program.body, writer)
     try:
         os.execvpe(program.executable or program.argv[0], program.argv, program.env)
     except OSError as error:
         raise OSError(error.errno, error.strerror, program.argv[0]) from error
 
 
+def _live(body: Callable[[], Callable[[], Any]], writer: int) -> None:
+    """Stay this very process, without an interpreter to start and modules to import again."""
+    signal.signal(signal.SIGPIPE, signal.SIG_IGN)  # as Python has it
+    goes_on = body()
+    os.close(writer)
+    try:
+        goes_on()
+    except BaseException as error:
+        print(f"{type(error).__name__}: {error}", file=sys.stderr, flush=True)
+        os._exit(1)
+    os._exit(0)
+
+
+def forked(body: Callable[[], Callable[[], Any]], log: str) -> Program:
+    """A process of its own in the namespaces that we are in."""
+    return Program([], {}, "/", log, lambda: None, lambda: None, None, body)
+
+
+def name_process(name: str) -> None:
+    """For who looks at the node's processes; up to 15 letters (PR_SET_NAME, prctl(2))."""
+    _libc.prctl(15, name.encode(), 0, 0, 0)
+
+
 def pause(name: str, log: str) -> Program:
     """The infra container: holds network, IPC and UTS namespace and does nothing. It has no PID
     namespace and no children, so there is nothing that it would have to reap."""
-    path = shutil.which("sleep") or "/bin/sleep"
+    path = next(filter(os.path.exists, ("/usr/bin/sleep", "/bin/sleep")), "/bin/sleep")
     # A program of many names (busybox) looks at its first argument; others may show the pod.
     single = os.path.basename(os.path.realpath(path)) == "sleep"
     title = f"podnet-pause:{name}" if single else "sleep"
@@ -178,7 +218,14 @@ def loopback_up() -> None:
         fcntl.ioctl(handle, SIOCSIFFLAGS, struct.pack("16sH14x", b"lo", flags))
 
 
-def app(infra: int, argv: List[str], env: Dict[str, str], workdir: str, log: str) -> Program:
+def app(
+    infra: int,
+    argv: List[str],
+    env: Dict[str, str],
+    workdir: str,
+    log: str,
+    body: Optional[Callable[[], Callable[[], Any]]] = None,
+) -> Program:
     """An app container: joins the infra container, with its own mount and PID namespace."""
 
     def before() -> None:
@@ -195,4 +242,4 @@ def app(infra: int, argv: List[str], env: Dict[str, str], workdir: str, log: str
         except OSError as error:
             os.write(2, f"podnet: /sys stays the node's: {error}\n".encode())
 
-    return Program(argv, env, workdir, log, before, inside)
+    return Program(argv, env, workdir, log, before, inside, None, body)

@@ -8,12 +8,10 @@ from __future__ import annotations
 
 import errno
 import hashlib
-import ipaddress
 import os
 import socket
 import struct
-from dataclasses import dataclass
-from typing import Any, Dict, Iterable, Optional, Tuple
+from typing import Any, Dict, Iterable, NamedTuple, Optional, Tuple
 
 ECHO_REQUEST = {int(socket.AF_INET): 8, int(socket.AF_INET6): 128}
 ECHO_REPLY = {int(socket.AF_INET): 0, int(socket.AF_INET6): 129}
@@ -63,8 +61,7 @@ def echo_reply(family: int, packet: bytes) -> Optional[Tuple[int, int, bytes]]:
     return _echo(ECHO_REPLY, family, packet[offset:])
 
 
-@dataclass(frozen=True)
-class Refusal:
+class Refusal(NamedTuple):
     """A packet that somebody on the way sent back as an error: which echo request it was
     (``payload`` may be cut), the error's number, and a text for a person."""
 
@@ -95,21 +92,22 @@ def _offender(address: bytes) -> str:
     """The address in a sockaddr_in or sockaddr_in6."""
     family = struct.unpack("=H", address[:2])[0] if len(address) >= 8 else 0
     if family == socket.AF_INET:
-        return str(ipaddress.IPv4Address(address[4:8]))
+        return socket.inet_ntop(socket.AF_INET, address[4:8])
     if family == socket.AF_INET6 and len(address) >= 24:
-        return str(ipaddress.IPv6Address(address[8:24]))
+        return socket.inet_ntop(socket.AF_INET6, address[8:24])
     return "somebody on the way"
 
 
 def impossible(target: Dict[str, Any]) -> Optional[str]:
     """Why a target cannot be probed at all; None when it can."""
+    family = socket.AF_INET6 if ":" in target["address"] else socket.AF_INET
     try:
-        version = ipaddress.ip_address(target["address"]).version
-    except ValueError:
+        socket.inet_pton(family, target["address"])
+    except OSError:
         return f"{target['address']!r} is not an address"
     if target["kind"] in ("tcp", "udp") and not 0 < (target.get("port") or 0) < 65536:
         return f"{target['kind']} needs a port from 1 to 65535, not {target.get('port')}"
-    least = (28 if version == 4 else 48) + 1
+    least = IP_HEADER[int(family)] + ICMP_HEADER + 1
     if target["kind"].startswith("mtu_") and not least <= (target.get("size") or 0) <= 65535:
         return f"{target['kind']} needs a size from {least} to 65535, not {target.get('size')}"
     return None

@@ -10,17 +10,13 @@ record, so that whatever a crash left can be found and removed.
 from __future__ import annotations
 
 import fcntl
-import json
 import os
 import re
-import shutil
 import time
-import uuid
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any, Dict, Iterator, List, Mapping, Optional, Tuple
+from typing import Any, Callable, Dict, Iterator, List, Mapping, NamedTuple, Optional, Tuple
 
-from . import cni, machine, namespaces
+from . import cni, links, machine, namespaces
 
 STATE = "/var/lib/podnet/pods"
 RUN = "/run/podnet/netns"
@@ -32,8 +28,7 @@ NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 Record = Dict[str, Any]
 
 
-@dataclass(frozen=True)
-class Step:
+class Step(NamedTuple):
     """One change: `remove pod`, `create pod`, `stop container` or `start container`."""
 
     verb: str
@@ -147,10 +142,12 @@ class Pod:
         ``lasting`` nobody asks later whether it is as it was made."""
         if self.there():
             raise cni.CniError(f"{self.folder}: of an earlier pod; it has to be removed first")
+        asks = lasting or bool(conflist.get("cniVersions")) or bool(wanted["capabilities"])
         record: Record = {
-            "id": f"{self.name}-{uuid.uuid4().hex[:12]}",
+            "id": f"{self.name}-{os.urandom(6).hex()}",
             "wanted": wanted,
-            "conflist": self.usable(conflist, wanted),
+            # A list of one version needs no question: a plugin that does not speak it says so.
+            "conflist": self.usable(conflist, wanted) if asks else conflist,
             "bin_dirs": self.bin_dirs,
             "containers": {},
         }
@@ -180,8 +177,14 @@ class Pod:
 
         namespaces.pin(namespaces.start(program, known), self.netns)
 
-    def start_container(self, record: Record, definition: Record) -> None:
-        """Start an app container in the pod, in place of the one of the same name."""
+    def start_container(
+        self,
+        record: Record,
+        definition: Record,
+        body: Optional[Callable[[], Callable[[], Any]]] = None,
+    ) -> None:
+        """Start an app container in the pod, in place of the one of the same name. With a ``body``
+        (`namespaces.Program`) a fork of us runs that and not the definition's command."""
         name = checked_name(definition["name"], f"pod {self.name}: container")
         self.stop_container(record, name)
         program = namespaces.app(
@@ -190,6 +193,7 @@ class Pod:
             {"PATH": PATH, "HOME": "/", **(definition.get("env") or {})},
             definition.get("workdir") or "/",
             os.path.join(self.folder, f"{name}.log"),
+            body,
         )
 
         def known(pid: int) -> None:
@@ -200,6 +204,8 @@ class Pod:
         try:
             namespaces.start(program, known)
         except OSError as error:
+            # It is on its way out, and whoever looks at the pod must not meet it there.
+            machine.kill(record["containers"].get(name))
             raise OSError(f"container {name}: cannot be started: {error}") from error
 
     def stop_container(self, record: Record, name: str) -> None:
@@ -208,31 +214,25 @@ class Pod:
             del record["containers"][name]
             self._save(record)
 
-    def last_words(self, name: str) -> str:
-        """The last line that a container has written."""
-        with open(os.path.join(self.folder, f"{name}.log"), errors="replace") as stream:
-            lines = stream.read().split("\n")
-        return next((line.strip() for line in reversed(lines) if line.strip()), "nothing written")
-
     def _wait_for_addresses(self, ifname: str) -> None:
         """IPv6 addresses cannot be used while duplicate detection runs (RFC 4862)."""
         end = time.monotonic() + DAD_SECONDS
         where = f"pod {self.name}, {ifname}"
         while True:
-            addresses = self._ip(f"--net={self.netns}", "-6", "addr", "show", "dev", ifname)
-            info = [entry for link in addresses for entry in link.get("addr_info", ())]
-            double = [str(entry["local"]) for entry in info if entry.get("dadfailed")]
-            waiting = [str(entry["local"]) for entry in info if entry.get("tentative")]
+            found = [link for link in links.seen(self.netns) if link.name == ifname]
+            info = [entry for link in found for entry in link.addresses]
+            double = [entry.address for entry in info if entry.failed]
+            waiting = [entry.address for entry in info if entry.tentative and not entry.failed]
             if double:
-                what, found = "another host has the pod's address", ", ".join(double)
+                what, has = "another host has the pod's address", ", ".join(double)
                 remedy = "find who has it: ip neigh, or another node with the same pod CIDR"
-                raise cni.CniError(cni.message(where, what, "addresses of its own", found, remedy))
+                raise cni.CniError(cni.message(where, what, "addresses of its own", has, remedy))
             if not waiting:
                 return
             if time.monotonic() > end:
                 what, expected = "addresses do not become usable", f"within {DAD_SECONDS:.0f} s"
-                found, remedy = f"tentative: {', '.join(waiting)}", "look at the bridge's ports"
-                raise cni.CniError(cni.message(where, what, expected, found, remedy))
+                has, remedy = f"tentative: {', '.join(waiting)}", "look at the bridge's ports"
+                raise cni.CniError(cni.message(where, what, expected, has, remedy))
             time.sleep(0.05)
 
     # --- absent ----------------------------------------------------------------
@@ -258,7 +258,7 @@ class Pod:
         namespaces.unpin(self.netns)
         if failure:
             raise failure
-        shutil.rmtree(self.folder)
+        machine.remove_folder(self.folder)
         return True
 
     # --- the plugins -----------------------------------------------------------
@@ -279,30 +279,17 @@ class Pod:
 
     # --- facts -----------------------------------------------------------------
 
-    def _ip(self, place: str, *arguments: str) -> List[Dict[str, Any]]:
-        """What `ip` sees from a place that nsenter takes: `--net=PATH`."""
-        command = ["nsenter", place, "ip", "-j", *arguments]
-        code, output, errors = self.run(command, {}, "")
-        if code:
-            raise OSError(f"pod {self.name}: {' '.join(command)}: {errors.strip()}")
-        # Without `addr`, an entry is a family that the link has nothing of.
-        return [item for item in json.loads(output or "[]") if item.get("ifname")]
-
     def interfaces(self, pid: int) -> List[Dict[str, Any]]:
         """Interfaces as a process of the pod sees them: name, MAC, MTU, addresses."""
         return [
             {
-                "name": item["ifname"],
-                "mac": item.get("address", ""),
-                "mtu": item["mtu"],
-                "addresses": [
-                    f"{a['local']}/{a['prefixlen']}"
-                    for a in item["addr_info"]
-                    if a["scope"] == "global"
-                ],
+                "name": link.name,
+                "mac": link.mac,
+                "mtu": link.mtu,
+                "addresses": [f"{a.address}/{a.length}" for a in link.addresses if a.world],
             }
-            for item in self._ip(f"--net=/proc/{pid}/ns/net", "addr", "show")
-            if item["ifname"] != "lo"
+            for link in links.seen(f"/proc/{pid}/ns/net")
+            if link.name != "lo"
         ]
 
     def _member(

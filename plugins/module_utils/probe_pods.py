@@ -2,29 +2,27 @@
 """The two probe pods of a node: made, looked at from inside, probed from, and taken away.
 
 What the module `reachability` does on a node. The action `verify` sends it to many nodes as a
-program of its own (`probing.py` of the controller), so nothing here imports Ansible.
+program of its own (`node_python.py` of the controller), so nothing here imports Ansible.
 """
 
 from __future__ import annotations
 
 import os
-import shutil
 import signal
-import sys
-import time
-from typing import Any, Dict, List, Mapping, Optional, Tuple
+from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple
 
-from . import cni, machine, places, probe_server
+from . import cni, helper, machine, namespaces, places, probe_server
 from .pods import Pod, by_family
 
 FOLDER = "/run/podnet/verify"
-LISTEN_SECONDS = 10.0
+SERVER = "podnet-probe"
 # Parameters of the module `reachability` that the action `verify` leaves as they are.
 DEFAULTS = {
     "conflist": None,
     "ttl": 900,
     "pods": ["podnet-verify-a", "podnet-verify-b"],
     "restart_check": True,
+    "stay": False,
 }
 FAULTS = (cni.CniError, OSError)
 # What the contract with the judge has; the pod module tells more.
@@ -55,34 +53,38 @@ def remembering(run: machine.Run) -> machine.Run:
 def absent(params: Dict[str, Any]) -> Dict[str, Any]:
     """Take the probe pods away."""
     changed, errors = os.path.isdir(FOLDER), []
+    helper.dismiss(FOLDER)
     for pod in pods_of(params):
         try:
             with pod.locked():
                 changed = pod.remove() or changed
         except FAULTS as error:
             errors.append(f"{pod.name}: {error}")
-    shutil.rmtree(FOLDER, ignore_errors=True)
+    machine.remove_folder(FOLDER)
     return {"changed": changed, "errors": errors}
 
 
 def started(params: Dict[str, Any]) -> Dict[str, Any]:
-    """Make the probe pods and look at them from inside."""
+    """Make the probe pods and look at them from inside. With ``stay`` a helper waits in FOLDER for
+    what is asked next."""
     errors = absent(params)["errors"]
     os.makedirs(FOLDER, exist_ok=True)
-    program = os.path.join(FOLDER, "probe_server.py")
-    with open(program, "w", encoding="utf-8") as stream:
-        stream.write(source_of(probe_server))
     made, restart = [], None
     for pod in pods_of(params):
         try:
             with pod.locked():
-                record = create(pod, params, program)
+                record = create(pod, params)
                 made.append(pod)
-                await_server(pod, record, params["port"])
+                start_containers(pod, record, params)
                 if params["restart_check"] and restart is None:
                     restart = restart_container(pod, record)
         except FAULTS as error:
             errors.append(f"{pod.name}: {error}")
+    if params["stay"]:
+        try:
+            helper.stay(FOLDER, params["ttl"], observed)
+        except OSError as error:
+            errors.append(f"nobody waits for what is asked next: {error}")
     observation = {
         "node": params["node"],
         "pods": [found for found in (look(pod, errors) for pod in made) if found],
@@ -109,16 +111,27 @@ def udp_checksums() -> int:
     return found
 
 
-def create(pod: Pod, params: Dict[str, Any], program: str) -> Dict[str, Any]:
+def create(pod: Pod, params: Dict[str, Any]) -> Dict[str, Any]:
+    """The pod with its network; no app container yet."""
     wanted: Dict[str, Any] = {"ifname": "eth0", "capabilities": {}, "namespace": None}
     path = params["conflist"] or cni.find_conflist(params["conf_dir"])
-    record = pod.create(wanted, cni.read_conflist(path), lasting=False)
-    python, ttl = sys.executable or "python3", str(params["ttl"])
-    # Nothing of the site's, which would take a while to look for.
-    server = [python, "-I", "-S", program, "--port", str(params["port"]), "--ttl", ttl]
-    for name, command in (("server", server), ("sleeper", ["sleep", ttl])):
-        pod.start_container(record, {"name": name, "command": command, "env": {}, "workdir": "/"})
-    return record
+    return pod.create(wanted, cni.read_conflist(path), lasting=False)
+
+
+def start_containers(pod: Pod, record: Dict[str, Any], params: Dict[str, Any]) -> None:
+    """One that answers, a fork of us, and one that does nothing. The first one listens when it has
+    been started: probes of other nodes may come at once. Raises OSError."""
+
+    def server() -> Callable[[], None]:
+        namespaces.name_process(SERVER)
+        return probe_server.listening(params["port"], params["ttl"])
+
+    for name, command, body in (
+        ("sleeper", ["sleep", str(params["ttl"])], None),
+        ("server", [SERVER], server),
+    ):
+        definition = {"name": name, "command": command, "env": {}, "workdir": "/"}
+        pod.start_container(record, definition, body)
 
 
 def look(pod: Pod, errors: List[str]) -> Optional[Dict[str, Any]]:
@@ -133,30 +146,6 @@ def look(pod: Pod, errors: List[str]) -> Optional[Dict[str, Any]]:
         return None
     containers = [{key: item[key] for key in CONTAINER_KEYS} for item in facts["containers"]]
     return {**{key: facts[key] for key in POD_KEYS}, "containers": containers}
-
-
-def await_server(pod: Pod, record: Dict[str, Any], port: int) -> None:
-    """Wait until the server listens: probes of other nodes may come at once. Raises OSError."""
-    server = record["containers"]["server"]
-    end = time.monotonic() + LISTEN_SECONDS
-    while not listens(server["pid"], port):
-        if not machine.alive(server):
-            raise OSError(f"container server has ended: {pod.last_words('server')}")
-        if time.monotonic() > end:
-            raise OSError(f"container server does not listen on port {port}")
-        time.sleep(0.02)
-
-
-def listens(pid: int, port: int) -> bool:
-    """Whether the last socket that the server opens is there (proc_net(5)); a kernel without IPv6
-    has no udp6."""
-    for name in ("udp6", "udp"):
-        try:
-            with open(f"/proc/{pid}/net/{name}", encoding="ascii") as stream:
-                return any(f":{port:04X} " in line for line in stream)
-        except OSError:
-            continue
-    return False
 
 
 def restart_container(pod: Pod, record: Dict[str, Any]) -> Dict[str, Any]:
@@ -181,11 +170,6 @@ def probed(params: Dict[str, Any]) -> Dict[str, Any]:
     seconds = params["timeout_ms"] / 1000
     found = places.run_everywhere(params["targets"], where, params["attempts"], seconds)
     return {"changed": False, "probes": found}
-
-
-def source_of(module: Any) -> str:
-    """Of a module of podnet's, from a file, an archive or a program that was sent."""
-    return str(module.__spec__.loader.get_source(module.__name__))
 
 
 STATES = {"started": started, "probed": probed, "absent": absent}

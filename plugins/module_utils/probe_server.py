@@ -10,7 +10,6 @@ itself after --ttl seconds, so that a forgotten one does not stay.
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import json
 import os
@@ -19,7 +18,7 @@ import selectors
 import socket
 import struct
 import time
-from typing import Any, Dict, Optional
+from typing import Any, Callable, Dict, Optional
 
 LONGEST = 65536
 STREAM = 0xFFFFFFFF
@@ -145,14 +144,22 @@ class Server:
                 self._close(connection)
 
 
+def listening(port: int, ttl: float) -> Callable[[], None]:
+    """Open the sockets; the answer is what answers on them for ``ttl`` seconds."""
+    _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    server, until = Server(port), time.monotonic() + ttl
+    return lambda: server.serve(until)
+
+
 def main() -> int:
+    import argparse  # a server that is forked has no arguments
+
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--port", type=int, default=7717)
     parser.add_argument("--ttl", type=float, default=float("inf"), metavar="SECONDS")
     arguments = parser.parse_args()
-    _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    Server(arguments.port).serve(time.monotonic() + arguments.ttl)
+    listening(arguments.port, arguments.ttl)()
     return 0
 
 

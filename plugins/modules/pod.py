@@ -23,7 +23,7 @@ description:
   - The network configuration is kept with the pod. A pod is removed with what it was made with,
     even when the file is gone; a changed file does not change a pod that exists.
 requirements:
-  - On the node Python 3.8, iproute2, util-linux, the CNI plugins, and root.
+  - On the node Python 3.8, the CNI plugins, and root.
 options:
   name:
     description: Name of the pod and its host name; lower case letters, digits and hyphens.

@@ -14,18 +14,18 @@ description:
     Ansible's own connection to it, by the interpreter in C(ansible_python_interpreter) if that is
     set.
   - Stage V(begin) forgets earlier observations and notes what is asked for.
-  - Stage V(start) starts two probe pods on every node, V(probe) sends each node's probes from
-    inside them, V(measure) says how fast one way of each kind is, and V(stop) removes them. What a
+  - Stage V(observe) starts two probe pods on every node and sends each node's probes from inside
+    them, V(measure) says how fast one way of each kind is, and V(stop) removes the pods. What a
     node reported is saved below C(.podnet/observed/).
-  - Stage V(judge) compares what was observed with the plan, saves the results, and fails unless
-    every promise was looked at and holds.
+  - Stage V(judge) compares what was observed with the plan and saves the results. Where every
+    promise was looked at and holds it removes the pods; else they stay for who looks for the cause.
   - A node that cannot be reached does not fail these stages; it is an error in the results.
 options:
   stage:
     description: What to do.
     type: str
     required: true
-    choices: [begin, start, probe, measure, stop, judge]
+    choices: [begin, observe, measure, judge, stop]
   port:
     description: TCP and UDP port on which the probe pods answer. Stage V(begin) only.
     type: int
@@ -62,11 +62,11 @@ options:
   bgp_seconds:
     description:
       - In mode bgp, seconds until a session or prefix that is missing counts as such.
-      - Stage V(probe) only.
+      - Stage V(observe) only.
     type: int
     default: 15
   bgp_password:
-    description: In mode bgp, what nodes compare their own password with. Stage V(probe) only.
+    description: In mode bgp, what nodes compare their own password with. Stage V(observe) only.
     type: str
     default: ""
   attempts:
@@ -126,5 +126,5 @@ stdout_lines:
 probes:
   description: Number of probes that were sent, of all nodes.
   type: int
-  returned: stage probe
+  returned: stage observe
 """

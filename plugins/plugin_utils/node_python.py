@@ -10,7 +10,6 @@ the archive has to be packed, unpacked and imported. Here a node gets the module
 from __future__ import annotations
 
 import base64
-import hashlib
 import json
 import shlex
 import zlib
@@ -21,42 +20,32 @@ from typing import Any
 MARK = "@@podnet answers "
 # Of its own, so that nothing which is installed on the node is taken for it.
 PACKAGE = "podnet_sent"
-# While probe pods are there; a node's own, and gone with them.
-COMPILED = "/run/podnet/verify"
-# Reads two lines: the sources by name, and what is called with which parameters. What was compiled
-# is kept for the next call, where there is a place for it.
+# Where `helper.py` waits on a node while probe pods are there.
+HELPER = "/run/podnet/verify"
+# Longer than probing can take; only a helper that was killed in the middle lets anybody wait.
+HELPER_SECONDS = 300
+# Reads two lines: the sources by name, and what is called with which parameters. Python's own
+# helpers for such loaders import more than all of podnet's modules do.
 LOADER = f"""
-import base64, importlib, importlib.abc, importlib.util, json, marshal, os, sys, zlib
+import binascii, json, sys, zlib
+from importlib.machinery import ModuleSpec
 def unpacked():
-    return json.loads(zlib.decompress(base64.b64decode(sys.stdin.readline())))
+    return json.loads(zlib.decompress(binascii.a2b_base64(sys.stdin.readline())))
 sources, question = unpacked(), unpacked()
-kept = "{COMPILED}/" + question["sources"] + importlib.util.MAGIC_NUMBER.hex()
-codes, new = {{}}, []
-try:
-    with open(kept, "rb") as stream:
-        codes = marshal.load(stream)
-except (OSError, EOFError, TypeError, ValueError):
-    pass
-class Sent(importlib.abc.MetaPathFinder, importlib.abc.InspectLoader):
-    def find_spec(self, name, path=None, target=None):
-        return importlib.util.spec_from_loader(name, self) if name in sources else None
-    def get_source(self, name):
-        return sources[name]
-    def get_code(self, name):
-        if name not in codes:
-            codes[name] = compile(sources[name], name, "exec", dont_inherit=True)
-            new.append(name)
-        return codes[name]
-    def is_package(self, name):
-        return name == "{PACKAGE}"
-sys.meta_path.insert(0, Sent())
-module = importlib.import_module("{PACKAGE}." + question["module"])
+class Sent:
+    def find_spec(name, path=None, target=None):
+        if name in sources:
+            return ModuleSpec(name, Sent, is_package=name == "{PACKAGE}")
+    def create_module(spec):
+        return None
+    def exec_module(module):
+        code = compile(sources[module.__name__], module.__name__, "exec", dont_inherit=True)
+        exec(code, module.__dict__)
+sys.meta_path.insert(0, Sent)
+__import__("{PACKAGE}." + question["module"])
+module = sys.modules["{PACKAGE}." + question["module"]]
 answer = getattr(module, question["function"])(question["params"])
 print("\\n{MARK}" + json.dumps(answer), flush=True)
-if new and os.path.isdir("{COMPILED}"):
-    with open(kept + ".new", "wb") as stream:
-        marshal.dump(codes, stream)
-    os.replace(kept + ".new", kept)
 """
 
 
@@ -71,10 +60,8 @@ def script(
         python: the interpreter that Ansible was told of; empty: the node's own.
     """
     module, function = call.split(".")
-    packed = _packed_sources(sources)
-    digest = hashlib.sha256(packed.encode()).hexdigest()[:16]
-    call_of = {"module": module, "function": function, "sources": digest}
-    given = f"{packed}\n{_packed({**call_of, 'params': params})}"
+    question = {"module": module, "function": function, "params": params}
+    given = f"{_packed_sources(sources)}\n{_packed(question)}"
     # Without the site's packages, which nothing here needs and which take a while to look for.
     run = f"-I -S -c {shlex.quote(LOADER)} <<'END'\n{given}\nEND\n"
     if python:
@@ -99,6 +86,17 @@ def _packed(data: Mapping[str, Any]) -> str:
 def unpacked(line: str) -> Any:
     """The other way round."""
     return json.loads(zlib.decompress(base64.b64decode(line)))
+
+
+def for_helper(params: Mapping[str, Any]) -> str:
+    """The shell text that asks the helper which `probe_pods` has left; its answer has the ``state``
+    of the question. Nothing is answered where there is none."""
+    # One that has ended and that nobody has reaped has a number, and no program.
+    there = f'cd {HELPER} && read -r pid started <helper && [ -e "/proc/$pid/exe" ]'
+    return (
+        f"{{ {there}; }} 2>/dev/null || exit 1\n"
+        f"printf '%s\\n' '{_packed(params)}' 1<>ask && exec timeout {HELPER_SECONDS} cat answer\n"
+    )
 
 
 def answer(rc: int, stdout: str, stderr: str) -> dict[str, Any]:

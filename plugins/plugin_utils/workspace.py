@@ -57,6 +57,11 @@ class Workspace:
     def save(self, name: str, data: Any) -> None:
         write(self._file(name), json.dumps(data, indent=1) + "\n")
 
+    def save_raw(self, name: str, data: Any) -> None:
+        """What programs alone read, in one line: json has a fast writer for that alone, and there
+        is such a file of every node."""
+        write(self._file(name), json.dumps(data) + "\n")
+
     def load(self, name: str, remedy: str) -> Any:
         path = self._file(name)
         try:
@@ -97,9 +102,8 @@ class Workspace:
         return list(self.load(file.name, "remove it")) if file.is_file() else []
 
     def save_run(self, node: str, run: dict[str, Any]) -> None:
-        """What the current run does on a node, between its stages. Not indented: json has a fast
-        writer for that alone, and this is written for every node."""
-        write(self._file(f"run/{node}.json"), json.dumps(run) + "\n")
+        """What the current run does on a node, between its stages."""
+        self.save_raw(f"run/{node}.json", run)
 
     def run(self, node: str) -> dict[str, Any]:
         run: dict[str, Any] = self.load(f"run/{node}.json", "run the stage read first")

@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from ansible_collections.podnet.fabric.plugins.plugin_utils import node_python
+from ansible_collections.podnet.fabric.plugins.plugin_utils.workspace import node_modules
 from podnode import POD_MTU, PodNode, conflist
 
 A = {"ipv4": "10.64.1.2", "ipv6": "fd00:64:1::2"}
@@ -143,7 +145,7 @@ def test_nobody_there(started: PodNode) -> None:
 
 
 def test_dead_server_is_refused_and_ping_still_works(started: PodNode) -> None:
-    started.sh("pkill -9 -f probe_server.py")
+    started.sh("pkill -9 -x podnet-probe")
     tcp, udp, icmp = probe(started, *[target("a", k, B["ipv4"]) for k in ("tcp", "udp", "icmp")])
     for item in (tcp, udp):
         assert not item["ok"] and item["looked"] and item["error"] == "Connection refused"
@@ -236,7 +238,7 @@ def test_server_that_does_not_come_up_is_an_error_and_the_pod_is_still_seen(node
     seen = node.module("reachability", state="started", node="n1", port=70000)["observation"]
     assert len(seen["errors"]) == 2
     for name, error in zip(("a", "b"), seen["errors"], strict=True):
-        assert error.startswith(f"podnet-verify-{name}: container server has ended")
+        assert error.startswith(f"podnet-verify-{name}: container server: cannot be started")
         assert "port must be 0-65535" in error
     assert [pod["addresses"] for pod in seen["pods"]] == [A, B]
 
@@ -255,7 +257,63 @@ def test_absent_and_leftovers(node: PodNode) -> None:
 def test_forgotten_server_ends(node: PodNode) -> None:
     node.module("reachability", state="started", node="n1", ttl=1)
     time.sleep(2.5)
-    assert node.run("pgrep -f probe_server.py -r S,R,D").returncode
+    assert node.run("pgrep -x podnet-probe -r S,R,D").returncode
+
+
+SENT = {"node": "n1", "conf_dir": "/etc/cni/net.d", "bin_dirs": ["/usr/lib/cni"], "port": 7717}
+
+
+def send(node: PodNode, **params: Any) -> dict[str, Any]:
+    """As the action `verify` sends the program; the helper stays."""
+    given = {**SENT, "stay": True, **params}
+    done = node.run(node_python.script(node_modules(), "probe_pods.observed", given))
+    return node_python.answer(done.returncode, done.stdout, done.stderr)
+
+
+def ask_helper(node: PodNode, **params: Any) -> dict[str, Any] | None:
+    """As the action `verify` asks afterwards; None when nobody waits."""
+    done = node.run(node_python.for_helper({**SENT, **params}))
+    answer = node_python.answer(done.returncode, done.stdout, done.stderr)
+    return answer if answer.get("state") == params["state"] else None
+
+
+def test_a_helper_waits_for_probes_and_ends_with_the_pods(node: PodNode) -> None:
+    assert ask_helper(node, state="absent") is None
+    seen = send(node, state="started")["observation"]
+    assert seen["errors"] == [] and [pod["addresses"] for pod in seen["pods"]] == [A, B]
+    helper = int(node.sh("cat /run/podnet/verify/helper").split()[0])
+    times = {"attempts": 3, "timeout_ms": 300}
+    # Longer than a pipe holds, there and back.
+    many = [target("a", "icmp", B["ipv4"], id=f"{number}".zfill(200)) for number in range(900)]
+    for targets in (many, [target("a", "tcp", B["ipv6"])]):
+        answer = ask_helper(node, state="probed", targets=targets, **times)
+        assert answer and all(item["ok"] for item in answer["probes"]), answer
+        assert len(answer["probes"]) == len(targets)
+    wrong = ask_helper(node, state="probed", targets=[{}], **times)
+    assert wrong and wrong["failed"] and "KeyError" in wrong["msg"]
+    gone = ask_helper(node, state="absent")
+    assert gone and gone["changed"] and not gone.get("failed"), gone
+    assert node.left() == "" and node.run("ls /run/podnet/verify").returncode
+    end = time.monotonic() + 5
+    while node.run(f"[ -e /proc/{helper}/exe ]").returncode == 0:
+        assert time.monotonic() < end, "it lives on"
+    assert ask_helper(node, state="absent") is None
+
+
+def test_a_helper_survives_who_asked_and_is_survived(node: PodNode) -> None:
+    send(node, state="started")
+    text = node_python.for_helper({**SENT, "state": "elsewhere"})
+    node.sh(text.partition("&& exec timeout")[0])  # asks, and does not wait for the answer
+    question = {"state": "probed", "targets": [], "attempts": 1, "timeout_ms": 300}
+    answers = [ask_helper(node, **question) for _time in range(3)]
+    assert answers[-1] and answers[-1]["probes"] == [], answers
+    node.sh("read -r pid started </run/podnet/verify/helper; kill -9 $pid; sleep 0.1")
+    assert ask_helper(node, state="absent") is None
+    again = send(node, state="started", ttl=1)
+    assert again["observation"]["errors"] == []
+    time.sleep(2.5)
+    assert ask_helper(node, state="absent") is None, "a forgotten one ends by itself"
+    assert send(node, state="absent")["changed"] and node.left() == ""
 
 
 CLIENTS = """

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
@@ -42,16 +43,24 @@ class Nodes:
     def __init__(self, names: list[str], faults: dict[str, Answer]) -> None:
         self.names, self._faults = names, faults
         self.asked: list[str] = []
+        self.helpers = True
 
     def ask(self, texts: Mapping[str, str]) -> dict[str, Answer]:
-        return {name: self._answer(name, question(text)["params"]) for name, text in texts.items()}
+        return {name: self._said(name, text) for name, text in texts.items()}
+
+    def _said(self, name: str, text: str) -> Answer:
+        question, program = asked(text)
+        if not program and not self.helpers:
+            self.asked.append(f"{name} helper")
+            return Answer(rc=1)
+        return self._answer(name, question["params"] if program else question)
 
     def _answer(self, name: str, params: dict[str, Any]) -> Answer:
         about = f"{name} {params['state']}"
         self.asked.append(about)
         if about in self._faults:
             return self._faults[about]
-        said: dict[str, Any] = {"changed": True}
+        said: dict[str, Any] = {"changed": True, "state": params["state"]}
         if params["state"] == "started":
             said |= HEALTHY.start[name]
         if params["state"] == "probed":
@@ -61,15 +70,18 @@ class Nodes:
         return Answer(stdout=f"motd\n{node_python.MARK}{json.dumps(said)}\n")
 
 
-def question(text: str) -> dict[str, Any]:
-    """What a node is asked by a shell text."""
-    return dict(node_python.unpacked(text.splitlines()[-2]))
+def asked(text: str) -> tuple[dict[str, Any], bool]:
+    """What a node is asked by a shell text, and whether that brings its own program."""
+    line = re.search(r"'([A-Za-z0-9+/=]+)' 1<>ask", text)
+    packed = line[1] if line else text.splitlines()[-2]
+    return dict(node_python.unpacked(packed)), line is None
 
 
 class Stages(ActionModule):
     """The action without Ansible around it."""
 
     def __init__(self, root: Path, hosts: list[str], faults: dict[str, Answer]) -> None:
+        self._args = {"bgp_password": "", "bgp_seconds": 0}
         self._vars: dict[str, Any] = {
             "ansible_play_hosts_all": hosts,
             "hostvars": {name: {} for name in hosts},
@@ -81,10 +93,11 @@ class Stages(ActionModule):
     def whole(self) -> dict[str, Any]:
         """All stages in the order of the role; what the judge returned."""
         self._begin(ARGUMENTS)
-        for stage in (self._start, self._probe, self._stop):
-            answer = stage()
-            assert not answer.get("failed"), answer
-        return self._judge()
+        answer = self._observe()
+        assert not answer.get("failed"), answer
+        judged = self._judge()
+        assert not self._stop().get("failed")
+        return judged
 
 
 def verify(root: Path, faults: dict[str, Answer], hosts: list[str] | None = None) -> dict[str, Any]:
@@ -133,6 +146,35 @@ def test_probe_pods_are_stopped_even_where_probing_failed(tmp_path: Path) -> Non
     stages = Stages(tmp_path, ["node-01"], {"node-01 probed": AWAY})
     stages.whole()
     assert stages.nodes.asked == ["node-01 started", "node-01 probed", "node-01 absent"]
+
+
+def test_pods_are_stopped_once_and_at_once_where_everything_holds(tmp_path: Path) -> None:
+    stages = Stages(tmp_path, ["node-01"], {})
+    stages._begin(ARGUMENTS)
+    stages._observe()
+    assert stages._judge()["verdict"] == "pass"
+    assert stages.nodes.asked == ["node-01 started", "node-01 probed", "node-01 absent"]
+    stages._stop()
+    assert len(stages.nodes.asked) == 3
+
+
+def test_pods_stay_for_who_looks_for_the_cause(tmp_path: Path) -> None:
+    for number, (model, faults) in enumerate(((False, {"node-02 probed": AWAY}), (True, {}))):
+        stages = Stages(tmp_path / str(number), NAMES, faults)
+        stages._begin({**ARGUMENTS, "model": model})
+        stages._observe()
+        stages._judge()
+        assert "node-01 absent" not in stages.nodes.asked
+        stages._stop()
+        assert "node-01 absent" in stages.nodes.asked
+
+
+def test_where_nobody_waits_the_program_is_sent_again(tmp_path: Path) -> None:
+    stages = Stages(tmp_path, ["node-01"], {})
+    stages.nodes.helpers = False
+    assert stages.whole()["verdict"] == "pass"
+    after = ["node-01 helper", "node-01 probed", "node-01 helper", "node-01 absent"]
+    assert stages.nodes.asked == ["node-01 started", *after]
 
 
 def test_what_is_sent_runs_on_a_bare_python() -> None:

@@ -8,8 +8,9 @@ so that nothing is sent that nobody judges and nothing is judged that nobody sen
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from ..intent.model import Fabric, Family, Node, family_of
@@ -63,6 +64,7 @@ class Check:
 
     Attributes:
         target: name of a node, or address of an outside host.
+        remedy: says what to do; put into words for what has failed alone.
         probe: what this check sends; None when it reads the answers in ``needs`` alone.
         needs: ids of the probes of other checks that it reads.
         sources: addresses that the far side may see.
@@ -78,7 +80,7 @@ class Check:
     target: str
     backend: str | None
     expected: str
-    remedy: str
+    remedy: Callable[[], str]
     probe: Probe | None = None
     needs: tuple[str, ...] = ()
     sources: tuple[str, ...] = ()
@@ -110,14 +112,14 @@ def _checks(scene: Scene, name: str) -> Iterator[Check]:
 
 def _same_node(scene: Scene, node: Node, family: Family) -> Iterator[Check]:
     address = scene.address(node.name, POD_B, family)
-    remedy = remedy_bridge(scene.fabric, node)
+    remedy = partial(remedy_bridge, scene.fabric, node)
     yield from _pods(scene, Way(3, "bridge", node, node, family, address, remedy))
 
 
 def _between(scene: Scene, node: Node, peer: Node, family: Family) -> Iterator[Check]:
     address = scene.address(peer.name, POD_A, family)
     backend = backend_of(scene.fabric, node.name, peer.name, family)
-    remedy = remedy_between(scene.fabric, node, peer, family, address)
+    remedy = partial(remedy_between, scene.fabric, node, peer, family, address)
     yield from _pods(scene, Way(4, backend, node, peer, family, address, remedy))
 
 
@@ -131,7 +133,7 @@ class Way:
     peer: Node
     family: Family
     address: str | Missing
-    remedy: str
+    remedy: Callable[[], str]
 
 
 def _pods(scene: Scene, way: Way) -> Iterator[Check]:
@@ -148,7 +150,7 @@ def _pods(scene: Scene, way: Way) -> Iterator[Check]:
         ("tcp", "udp"),
         f"{to} sees the pod's own address {'' if isinstance(own, Missing) else own}".rstrip(),
         sources=() if isinstance(own, Missing) else (own,),
-        remedy=remedy_source(way.node, way.peer),
+        remedy=partial(remedy_source, way.node, way.peer),
     )
     yield _probing(way, "mtu_pass", f"a packet of {mtu} bytes passes", promise=5, size=mtu)
     yield _probing(
@@ -165,7 +167,7 @@ def _with_nodes(scene: Scene, node: Node, peer: Node, family: Family) -> Iterato
     """Pod to node, and node to pod."""
     own = node is peer
     backend = "bridge" if own else backend_of(scene.fabric, node.name, peer.name, family)
-    remedy = remedy_node(scene.fabric, node, peer)
+    remedy = partial(remedy_node, scene.fabric, node, peer)
     if own and (gateway := node.gateway(family)):
         way = Way(3, "bridge", node, node, family, gateway, remedy)
         yield _probing(way, "gateway", f"an ICMP echo reply from the node's {gateway}", "icmp")
@@ -198,7 +200,7 @@ def _one_outside(
 ) -> Iterator[Check]:
     address, port, shown = outside
     own = scene.address(node.name, POD_A, family)
-    remedy = remedy_outside(scene.fabric, node, family)
+    remedy = partial(remedy_outside, scene.fabric, node, family)
     masqueraded = leaves_masqueraded(scene.fabric, address)
     probe = Probe(_id("outside", family, node.name, shown), "a", "tcp", address, port)
     yield Check(
@@ -283,7 +285,7 @@ def _reading(
     expected: str,
     *,
     sources: tuple[str, ...],
-    remedy: str,
+    remedy: Callable[[], str],
 ) -> Check:
     """A check that reads the answers to probes of other checks."""
     return Check(
@@ -312,7 +314,7 @@ def _skip(kind: str, node: Node, target: str, family: Family | None, reason: str
         target=target,
         backend="underlay",
         expected="a declared host outside the cluster is reached",
-        remedy="declare podnet_verify_outside: [{address: …, port: …}]",
+        remedy=lambda: "declare podnet_verify_outside: [{address: …, port: …}]",
         skipped=reason,
     )
 

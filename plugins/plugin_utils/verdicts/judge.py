@@ -60,7 +60,7 @@ def _remedy(scene: Scene, check: Check, status: Status) -> str | None:
     if status == "error":
         blind = isinstance(scene.start(check.source), Missing) or not check.blocked
         return remedy_error(check.source if blind else check.target)
-    return check.remedy if status == "failure" else None
+    return check.remedy() if status == "failure" else None
 
 
 def _verdict(scene: Scene, check: Check, answers: Answers | Missing) -> Verdict:
