@@ -2,8 +2,9 @@
 """Topic `verify`: what one node's probes cost, beside fping from the same namespace.
 
 `make bench T=verify`. The targets are addresses of one other namespace, with podnet's own probe
-server behind them, so that up to 200 fit one machine; both tools take turns in each round. Then the
-whole of it: a fleet of the lab is made from nothing, verified, and reset, as many times.
+server behind them, so that up to 200 fit one machine; both tools take turns in each round. Then a
+fleet of the lab is made from nothing, verified, and reset, some times; and its full mesh is probed
+by both tools, from the real pods of all nodes at once.
 """
 
 from __future__ import annotations
@@ -13,12 +14,11 @@ import os
 import resource
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
+from mesh import Mesh
 from spaces import Spaces
 from store import REPO, Row, Store
 
@@ -26,7 +26,6 @@ sys.path[:0] = [str(REPO / ".ansible/collections"), str(REPO / "tests/netns")]
 from ansible_collections.podnet.fabric.plugins.module_utils.places import (  # noqa: E402  path above
     run_everywhere,
 )
-from fleet import Fleet, Spec  # noqa: E402  path above
 
 COUNTS = (10, 50, 100, 200)
 PORT, MTU = 7717, 1450
@@ -113,35 +112,31 @@ def measured(work: Callable[[], None]) -> dict[str, float]:
     return {"wall_ms": round(wall * 1000, 2), "cpu_ms": round((cpu() - before) * 1000, 2)}
 
 
-def whole(store: Store, nodes: int, rounds: int) -> None:
-    """A fleet's first apply, with plan and render, and its verification right after."""
-    spec = Spec(segments={"rack-a": nodes - nodes // 2, "rack-b": nodes // 2})
-    with (
-        tempfile.TemporaryDirectory() as folder,
-        Fleet(Path(folder), spec, f"bench-v{os.getpid()}") as fleet,
-    ):
-        for number in range(rounds):
-            for what, playbook in (("first apply", "converge"), ("verification", "verify")):
+def fleet(store: Store, nodes: int, rounds: int, whole: int) -> None:
+    """A first apply, with plan and render, and the verification right after it, ``whole`` times;
+    then the full mesh by both tools in turn."""
+    with Mesh(nodes) as mesh:
+        for number in range(whole):
+            for what, seconds in mesh.whole().items():
+                row = {"round": number, "what": what, "nodes": nodes, "seconds": seconds}
+                store.add(row)
+                print(f"N={nodes} round {number} {what}: {seconds} s", flush=True)
+            if number + 1 < whole:
+                mesh.bench.playbook("podnet.fabric.reset", "-e", "podnet_yes=true")
+        mesh.start()
+        for number in range(-1, rounds):
+            for name, work in (("fping", mesh.fping), ("podnet, icmp", mesh.podnet)):
                 began = time.monotonic()
-                fleet.play(playbook, check=True)
-                row = {"what": what, "nodes": nodes, "seconds": round(time.monotonic() - began, 2)}
-                store.add({"round": number, **row})
-            fleet.play("reset", "-e", "podnet_yes=true", check=True)
+                work()
+                seconds = round(time.monotonic() - began, 3)
+                if number >= 0:  # the first round only makes neighbours and connections
+                    store.add({"round": number, "mesh": name, "nodes": nodes, "seconds": seconds})
+                    print(f"N={nodes} round {number} mesh, {name}: {seconds} s", flush=True)
+        mesh.stop()
 
 
-def summary(rows: list[Row]) -> Any:
-    """For the page. Imported late, because who only measures needs nothing that draws."""
-    from summaries import SUMMARIES
-
-    return SUMMARIES["verify"](rows)
-
-
-def main() -> None:
-    words = argparse.ArgumentParser(description=__doc__)
-    words.add_argument("--rounds", type=int, default=int(os.environ.get("ROUNDS") or 5))
-    words.add_argument("--nodes", type=int, default=int(os.environ.get("N") or 50))
-    asked = words.parse_args()
-    rounds, store = asked.rounds, Store("verify", fresh=True)
+def one_pod(store: Store, rounds: int) -> None:
+    """All probes of one pod to others of one namespace."""
     with Spaces("pod", "others") as spaces:
         build(spaces)
         command = [sys.executable, str(SERVER), "--port", str(PORT), "--ttl", "900"]
@@ -162,7 +157,29 @@ def main() -> None:
         finally:
             server.terminate()
             server.wait()
-    whole(store, asked.nodes, min(rounds, 3))
+
+
+def summary(rows: list[Row]) -> Any:
+    """For the page. Imported late, because who only measures needs nothing that draws."""
+    from summaries import SUMMARIES
+
+    return SUMMARIES["verify"](rows)
+
+
+def main() -> None:
+    words = argparse.ArgumentParser(description=__doc__)
+    words.add_argument("--rounds", type=int, default=int(os.environ.get("ROUNDS") or 5))
+    words.add_argument("--nodes", type=int, default=int(os.environ.get("N") or 50))
+    words.add_argument("--whole", type=int, default=3, help="rounds of apply and verification")
+    words.add_argument("--only", default="pod fleet", help="parts of it: pod, fleet")
+    asked = words.parse_args()
+    parts = asked.only.split()
+    store = Store("verify", fresh=len(parts) > 1)
+    if "pod" in parts:
+        one_pod(store, asked.rounds)
+    if "fleet" in parts:
+        store.drop("nodes")
+        fleet(store, asked.nodes, asked.rounds, asked.whole)
 
 
 if __name__ == "__main__":

@@ -36,6 +36,10 @@ class Store:
         """Whether a row with these values is there."""
         return any(all(row.get(k) == v for k, v in keys.items()) for row in self.rows)
 
+    def drop(self, field: str) -> None:
+        """Forget the rows that have a field, which are measured anew."""
+        self.data["rows"] = [row for row in self.data["rows"] if field not in row]
+
     def add(self, row: Row) -> None:
         self.data["rows"].append(row)
         self.data |= {"commit": commit(), "date": today(), "machine": machine()}

@@ -20,7 +20,9 @@ planned in 60 s."""
 VERIFY = """Targets are addresses of another namespace with podnet's probe server behind them,
 both families. fping sends one packet to each at its fastest. All probes are ICMP, TCP, UDP and
 two lengths about the MTU. A fleet is verified whole, with its probe pods, right after it was made
-from nothing, in the lab, dual stack, two segments."""
+from nothing, in the lab, dual stack, two segments; its nodes share two processors with the
+controller. The full mesh is from the real pods of all nodes at once, over open connections of plain
+ssh: podnet's probes as a verification has them, and fping."""
 WHOLE = ("first apply", "verification")
 KERNEL = """One `ip -batch` of all lines in a new namespace; seconds of its CPU, in which the kernel
 does the work. One next hop for all routes is the least that the kernel can do, and what no fleet
@@ -151,11 +153,19 @@ def verify(rows: list[Row]) -> Summary:
         for nodes in different(rows, "nodes")
     ]
     shares = {nodes: ratio(proof, apply) for nodes, apply, proof in fleets}
+    meshes = []
+    for nodes in different(rows, "nodes"):
+        times = [
+            figure(rows, "seconds", nodes=nodes, mesh=way) for way in ("fping", "podnet, icmp")
+        ]
+        meshes.append((nodes, nodes * (nodes - 1), *times, ratio(times[1], times[0])))
+    real = {row[0]: row[-1] for row in meshes}
     return Summary(
         "Verification",
         VERIFY,
         [
             Ratio("50 nodes: whole verification ÷ first apply", shares.get(50), 1, 1),
+            Ratio("50 nodes, full mesh of real pods: ICMP ÷ fping", real.get(50), 3, 3),
             Ratio("50 targets: ICMP ÷ fping", few and few[3], 3, 3),
             Ratio(
                 "CPU for a target: 200 ÷ 50 targets",
@@ -167,6 +177,7 @@ def verify(rows: list[Row]) -> Summary:
         [
             table("One pod to all", head, made),
             table("A fleet", ("Nodes", *(f"{what} s" for what in WHOLE)), fleets),
+            table("Full mesh", ("Nodes", "Pairs", "fping s", "ICMP s", "÷ fping"), meshes),
         ],
     )
 
