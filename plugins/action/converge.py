@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import gc
 import time
 from typing import Any
 
@@ -73,6 +74,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types
     BYPASS_HOST_LOOP = True
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> Any:
+        gc.disable()  # as in the action verify
         result = super().run(tmp, task_vars)
         _validation, args = self.validate_argument_spec(SPEC)
         variables = task_vars or {}

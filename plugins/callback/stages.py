@@ -26,6 +26,7 @@ author:
   - podnet developers (@podnet)
 """
 
+import gc
 import os
 import sys
 import textwrap
@@ -84,6 +85,9 @@ class CallbackModule(CallbackBase):
             self._say("check mode: nothing is changed", C.COLOR_WARN)
 
     def v2_playbook_on_play_start(self, play: Any) -> None:
+        # Ansible forks a process for each task: what is loaded by now stays, and neither this
+        # process nor those need go through it again and again to find what can be freed.
+        gc.freeze()
         self._end_task()
         self._play_name = play.get_name().strip()
         variables = play.get_variable_manager().get_vars(play=play)
