@@ -17,11 +17,18 @@ CASES = {
 }
 TEXT = """Nodes of the embedded lab (`lab_up`), dual stack, two segments, mode `auto`, over SSH with
 OpenSSH's own choice of algorithms for every contender. `first apply` and `plain ssh, cold` make
-their connections; `no change` is the run after it, within `ControlPersist`; a change makes new
-connections before it is kept. Node CPU is that of all processes of the nodes, by control groups;
-bytes are what nodes received on the management interface; sessions are commands over SSH. The usual
-role (`tests/bench/usual_role/`) takes minutes, so it has fewer rounds and sizes; see the column.
-Peak memory is that of the controller's control group."""
+their connections; `no change` is the run after it, within `ControlPersist`; a node whose devices,
+addresses, settings or rules change is connected to anew before the change is kept. Node CPU is that
+of all processes of the nodes, by control groups; bytes are what nodes received on the management
+interface; sessions are commands over SSH. The usual role (`tests/bench/usual_role/`) takes minutes,
+so it has fewer rounds and sizes; see the column. Peak memory is that of the controller's control
+group.
+
+Why a first apply and a changed CIDR cost more than required: before the first node is asked,
+Ansible starts, plans and renders on one of the two processors, while plain ssh has both busy
+from its first moment; a first apply asks four CNI plugins for their versions; and a change comes
+to each node in four sessions, because all have to add before one removes, and none keeps what
+another took back. Of the node's CPU without a change `ip` and `nft` take most, each by starting."""
 
 
 def summary(rows: list[Row], labels: Mapping[str, str]) -> Summary:
