@@ -25,6 +25,8 @@ LISTEN = list(SEGMENT_NETWORKS["rack-a"])
 SIZES = [(3, 1, True)]
 if os.environ.get("PODNET_FULL"):
     SIZES += [(20, 2, True), (20, 2, False)]
+LEFT = """ls -d /etc/podnet /run/podnet/nft /usr/local/sbin/podnet-node /etc/frr/podnet \
+  /etc/systemd/system/podnet-bgp.service 2>/dev/null; pgrep -l 'bgpd|zebra|watchfrr'; true"""
 LEARNED = "{ ip -o route show proto bgp; ip -o -6 route show proto bgp; } | grep -c ."
 
 
@@ -95,6 +97,27 @@ def test_a_node_that_boots_learns_and_is_learned(fleet: Fleet) -> None:
     said = fleet.ssh(BOOTS, "systemctl is-active podnet-bgp.service; systemctl --failed --plain")
     assert said.startswith("active\n") and "0 loaded units" in said, said
     assert changed(fleet.play("converge", check=True).stdout) == (len(fleet.nodes), 0)
+
+
+def test_a_node_that_is_removed_is_the_only_one_that_changes(fleet: Fleet) -> None:
+    """It withdraws its ranges and leaves nothing of FRR; who listens has no peer by name."""
+    *others, last = fleet.nodes
+    pods = {node: pod(fleet, node, "stays") for node in (others[0], others[-1])}
+    with Meters(fleet, pods) as meters:
+        words = ("-e", f"podnet_remove_nodes={last}", "-e", "podnet_yes=true")
+        done = fleet.play("remove_node", *words, check=True)
+    print(meters.reading)
+    assert [pair for pair in meters.reading.pairs if pair.lost or pair.flow != "intact"] == []
+    read = re.findall(r"(\d+) nodes read, (\d+) to change", done.stdout)
+    assert read[0] == ("1", "1") and set(read[1:]) == {(str(len(others)), "0")}, done.stdout
+    assert fleet.ssh(last, LEFT) == "" != fleet.ssh(others[-1], LEFT)
+    routers.until(lambda: all_learned(fleet, others, 2 * len(others) - 2), f"{last} is forgotten")
+    for node in pods:
+        pod(fleet, node, "stays", state="absent")
+    del fleet.data["podnet"]["hosts"][last]
+    fleet.write()
+    assert changed(fleet.play("converge", check=True).stdout) == (len(others), 0)
+    assert last not in fleet.ssh(others[0], "vtysh -N podnet -c 'show running-config'")
 
 
 def lose(fleet: Fleet, node: str, others: list[str]) -> float:
