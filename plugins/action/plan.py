@@ -11,8 +11,11 @@ from ansible import context
 from ansible.errors import AnsibleError
 from ansible.plugins.action import ActionBase
 
+from ..plugin_utils.bgp import orphaned
 from ..plugin_utils.hints import Settings, hint
 from ..plugin_utils.intent.hosts import host_variables
+from ..plugin_utils.intent.model import Fabric
+from ..plugin_utils.intent.parse import parse_fabric
 from ..plugin_utils.intent.problems import Problem, ProblemsError, shown
 from ..plugin_utils.peers import overlay_overhead
 from ..plugin_utils.plan import compile_fleet, pod_mtu
@@ -39,11 +42,8 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types
             # This code runs in a worker; the run is its parent.
             workspace.begin(os.getppid())
             found = host_variables(task_vars or {}, args["group"])
-            hosts = found.variables
-            if strangers := [name for name in args["without"] if name not in hosts]:
-                raise ProblemsError("the call", [_stranger(name) for name in strangers])
             with found.named():
-                fabric = compile_fleet(_without(hosts, frozenset(args["without"])))
+                fabric = _compiled(found.variables, frozenset(args["without"]))
         except WorkspaceError as error:
             return {**result, "failed": True, "msg": str(error)}
         except ProblemsError as error:
@@ -88,6 +88,16 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types
         return [line] if line else []
 
 
+def _compiled(hosts: dict[str, dict[str, Any]], without: frozenset[str]) -> Fabric:
+    """The fleet as if some nodes were not in the inventory."""
+    if strangers := sorted(without - hosts.keys()):
+        raise ProblemsError("the call", [_stranger(name) for name in strangers])
+    fabric = compile_fleet(_without(hosts, without))
+    if without and (lost := list(orphaned(parse_fabric(hosts)[0], fabric))):
+        raise ProblemsError("the call", lost)
+    return fabric
+
+
 def _stranger(name: str) -> Problem:
     return Problem(
         "podnet_remove_nodes",
@@ -99,7 +109,6 @@ def _stranger(name: str) -> Problem:
 
 
 def _without(hosts: dict[str, dict[str, Any]], names: frozenset[str]) -> dict[str, dict[str, Any]]:
-    """The fleet as if some nodes were not in the inventory."""
     if not names:
         return hosts
     kept = {host: dict(values) for host, values in hosts.items() if host not in names}

@@ -21,6 +21,7 @@ from typing import Any
 from .backends.bgp import together
 from .backends.bgp_vxlan import across
 from .intent.model import FAMILIES, Fabric, Family, Node, family_of, gateway_of
+from .intent.problems import Problem
 from .plan import NodePlan
 
 # Stands for the password in every text; the node puts the real one in (podnet-bgp.sh).
@@ -80,6 +81,24 @@ def accepted(fabric: Fabric, plan: NodePlan, family: Family) -> list[tuple[str, 
     retiring = [c for c in plan.retiring_anywhere if family_of(c) == family]
     found |= {(cidr, int(cidr.rpartition("/")[2])) for cidr in retiring}
     return sorted((c, n) for c, n in found if n >= int(c.rpartition("/")[2]))
+
+
+def orphaned(before: Fabric, after: Fabric) -> Iterator[Problem]:
+    """Reflectors that are taken out though they are the last ones of nodes that stay. Sessions with
+    them end before others are made, so those nodes would have no routes meanwhile."""
+    left = {node.name for node in after.nodes}
+    for node in before.nodes if after.mode == "bgp" else ():
+        stay = [peer for peer in after.nodes if together(node, peer)]
+        alone = len(stay) > 1 and not any(peer.bgp_reflector for peer in stay)
+        if node.bgp_reflector and node.name not in left and alone:
+            yield Problem(
+                f"node {node.name}",
+                "is the last route reflector of its segment, and cannot be removed yet",
+                f"another reflector among the {len(stay)} nodes that stay",
+                "none",
+                f"set podnet_bgp_reflector: true on one of them, such as {stay[0].name}, run site, "
+                "and remove this one afterwards",
+            )
 
 
 def _groups(fabric: Fabric, node: Node) -> Iterator[dict[str, Any]]:

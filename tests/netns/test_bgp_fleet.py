@@ -6,6 +6,7 @@ without. node-2 boots systemd. `-s` shows figures.
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import time
@@ -102,6 +103,11 @@ def test_a_node_that_boots_learns_and_is_learned(fleet: Fleet) -> None:
 def test_a_node_that_is_removed_is_the_only_one_that_changes(fleet: Fleet) -> None:
     """It withdraws its ranges and leaves nothing of FRR; who listens has no peer by name."""
     *others, last = fleet.nodes
+    hosts = fleet.data["podnet"]["hosts"]
+    reflect = [name for name in others if hosts[name].get("podnet_bgp_reflector")]
+    call = json.dumps({"podnet_remove_nodes": reflect, "podnet_yes": True})
+    refused = fleet.play("remove_node", "-e", call)
+    assert refused.returncode == 2 and "the last route reflector" in refused.stdout
     pods = {node: pod(fleet, node, "stays") for node in (others[0], others[-1])}
     with Meters(fleet, pods) as meters:
         words = ("-e", f"podnet_remove_nodes={last}", "-e", "podnet_yes=true")

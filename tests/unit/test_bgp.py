@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.podnet.fabric.plugins.plugin_utils import frr
+from ansible_collections.podnet.fabric.plugins.plugin_utils.bgp import orphaned
 from ansible_collections.podnet.fabric.plugins.plugin_utils.changes import Change, ChangeSet
 from ansible_collections.podnet.fabric.plugins.plugin_utils.fleet.ranges import unasked
 from ansible_collections.podnet.fabric.plugins.plugin_utils.intent.model import Fabric
@@ -72,6 +73,27 @@ def test_a_new_node_changes_no_other_where_reflectors_listen(count: int) -> None
     assert changed_by_one_more(count, others, reflectors=2, **ranges) == []
     assert changed_by_one_more(count, others, reflectors=2) == [1, 2]
     assert changed_by_one_more(count, others) == others
+
+
+@pytest.mark.parametrize(
+    ("count", "reflectors", "gone", "refused"),
+    [
+        (4, 1, {1}, [1]),
+        (4, 2, {1}, []),
+        (4, 2, {1, 2}, [1, 2]),
+        (4, 1, {2}, []),
+        (4, 1, {1, 2, 3}, []),
+        (4, 0, {1}, []),
+    ],
+)
+def test_the_last_reflector_is_not_taken_out_from_under_its_clients(
+    count: int, reflectors: int, gone: set[int], refused: list[int]
+) -> None:
+    """Where two nodes are left that need one."""
+    before = made(count, reflectors=reflectors)
+    stay = tuple(n for i, n in enumerate(before.nodes, 1) if i not in gone)
+    found = [problem.where for problem in orphaned(before, replace(before, nodes=stay))]
+    assert found == [f"node node-{number:05}" for number in refused]
 
 
 def test_ten_thousand_nodes_and_one_more() -> None:
