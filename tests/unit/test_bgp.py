@@ -164,6 +164,15 @@ def test_a_network_that_holds_both_kinds_of_peer_is_not_listened_in() -> None:
     assert " neighbor 192.168.1.2 peer-group podnet-clients-ipv4\n" in text
 
 
+def test_sessions_to_other_segments_resolve_over_the_default_route() -> None:
+    """Nodes of another segment are behind it, where FRR by itself takes no next hop."""
+    said = re.compile(r"^(?:ip|ipv6) nht resolve-via-default$", re.MULTILINE)
+    for fabric, times in ((racks([]), 2), (made(3), 0)):
+        for node in fabric.nodes:
+            plan = plan_node(fabric, node.name)
+            assert len(said.findall(render_node(fabric, plan, templates())["frr.conf"])) == times
+
+
 def test_one_more_node_of_another_segment_is_a_way_to_a_vtep_and_no_session() -> None:
     before, after = (racks(["192.168.1.0/24", "192.168.2.0/24"], far) for far in (2, 3))
     old, new = (render_node(f, plan_node(f, "node-1"), templates()) for f in (before, after))
