@@ -5,6 +5,7 @@ concerns no packet is for `drift`. `make test` takes every fourth."""
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator, Sequence
 
 import pytest
@@ -30,12 +31,26 @@ SETTLED = r"""for _ in $(seq 600); do
 done; echo "$n routes, $s sessions"; vtysh -N podnet -c 'show bgp summary'; exit 1"""
 
 
+LEARNED = "ip route show proto bgp; ip -6 route show proto bgp"
+
+
 class BgpBench(FaultBench):
     """Learned routes are waited for; FRR numbers and groups their next hops as it goes."""
 
     def look(self, node: str) -> str:
         lines = super().look(node).splitlines()
         return "\n".join(x for x in lines if "proto bgp" not in x and "nexthop via" not in x)
+
+    def inject(self, fault: Fault) -> None:
+        """What it makes of routes has to arrive everywhere; a verification is quick enough to be
+        there before."""
+        super().inject(fault)
+        routes: list[str] = []
+        for _look in range(20):
+            before, routes = routes, [self.fleet.ssh(n, LEARNED) for n in self.fleet.nodes]
+            if before == routes:
+                return
+            time.sleep(1.5)
 
     def heal(self, faults: Sequence[Fault]) -> None:
         for fault in faults:
