@@ -8,6 +8,7 @@ so that an interrupted run leaves the old or the new content and nothing between
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
 import shutil
@@ -77,6 +78,13 @@ class Workspace:
             WorkspaceError: another process that is alive works here. One that is gone leaves its
                 lock behind and keeps nobody out.
         """
+        self.state.mkdir(parents=True, exist_ok=True)
+        # Two that begin in the same moment would both find nobody here.
+        with (self.state / "begin").open("w") as turn:
+            fcntl.flock(turn, fcntl.LOCK_EX)
+            self._take(pid)
+
+    def _take(self, pid: int) -> None:
         lock = self.state / "lock"
         held = lock.read_text(encoding="utf-8").split() if lock.is_file() else []
         if len(held) == 2 and int(held[0]) != pid and _started(int(held[0])) == held[1]:

@@ -112,7 +112,7 @@ def test_a_run_that_waits_is_not_disturbed(two: Two) -> None:
     assert two.vni() == first
 
 
-@pytest.mark.parametrize("delay", [0.0, 0.0, 0.0, 0.3, 0.9])
+@pytest.mark.parametrize("delay", [0.0, 0.0, 0.0, 0.2, 0.4])
 def test_two_runs_in_one_folder(two: Two, delay: float) -> None:
     """They would share their files; the second one is told which process works there."""
     before = two.vni()
