@@ -89,7 +89,11 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types
 
 
 def _compiled(hosts: dict[str, dict[str, Any]], without: frozenset[str]) -> Fabric:
-    """The fleet as if some nodes were not in the inventory."""
+    """The fleet as if some nodes were not in the inventory.
+
+    Raises:
+        ProblemsError: all problems of what is left, or what keeps these nodes from being left out.
+    """
     if strangers := sorted(without - hosts.keys()):
         raise ProblemsError("the call", [_stranger(name) for name in strangers])
     fabric = compile_fleet(_without(hosts, without))

@@ -51,6 +51,7 @@ class BgpBench(FaultBench):
             if before == routes:
                 return
             time.sleep(1.5)
+        raise AssertionError(f"routes still change after {fault.name}: {routes}")
 
     def heal(self, faults: Sequence[Fault]) -> None:
         for fault in faults:
