@@ -113,19 +113,20 @@ def warnings(speaker: Speaker, have: State) -> Iterator[str]:
     if not speaker.conf or have.frr_conf != wanted or RUNS not in have.frr:
         return
     for route in speaker.plan.learned:
-        via = have.learned.get(route.dst)
-        if via is None:
+        hops = have.learned.get(route.dst, ())
+        if not hops:
             yield f"{route.dst} of {route.peer} is not learned"
-        elif route.via not in ("", via):
-            yield f"{route.dst} of {route.peer} is learned via {via}, not via {route.via}"
+        elif not route.fits(hops):
+            found = " and ".join(hops)
+            yield f"{route.dst} of {route.peer} is learned via {found}, not via {route.via}"
     for dst, via in foreign(speaker.plan, have).items():
         yield f"{dst} is learned via {via}, and no node of the fleet has it"
 
 
 def foreign(plan: NodePlan, have: State) -> dict[str, str]:
-    """Destination → next hop of what was learned and is no node's, sorted."""
+    """Destination → (first) next hop of what was learned and is no node's, sorted."""
     planned = {route.dst for route in plan.learned}
-    return {dst: via for dst, via in sorted(have.learned.items()) if dst not in planned}
+    return {dst: hops[0] for dst, hops in sorted(have.learned.items()) if dst not in planned}
 
 
 def _away(changes: ChangeSet, plan: NodePlan, have: State) -> ChangeSet:

@@ -64,7 +64,7 @@ def healthy(fabric: Fabric) -> dict[str, Heard]:
         heard[name] = Heard(
             frozenset(DAEMONS),
             {s.address: Peer(ESTABLISHED, s.asn) for s in wanted},
-            {route.dst: route.via for route in plan.learned},
+            {route.dst: (route.via,) for route in plan.learned},
             conf,
             conf,
             {**paths, **{cidr: (Path("", ""),) for cidr in plan.node.pod_cidrs}},
@@ -104,6 +104,10 @@ class Told:
     def forget(self, name: str, *prefixes: str, paths: bool = True) -> Told:
         """A node has not learned these, nor has its bgpd, unless ``paths`` is false."""
         heard = self.heard[name]
-        learned = {dst: via for dst, via in heard.learned.items() if dst not in prefixes}
+        learned = {dst: hops for dst, hops in heard.learned.items() if dst not in prefixes}
         known = {dst: p for dst, p in (heard.paths or {}).items() if dst not in prefixes}
         return self.change(name, learned=learned, paths=known if paths else heard.paths)
+
+    def learn(self, name: str, dst: str, *hops: str) -> Told:
+        """A node has learned this one so."""
+        return self.change(name, learned={**self.heard[name].learned, dst: hops})

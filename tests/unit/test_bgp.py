@@ -185,7 +185,7 @@ def test_a_silent_nodes_old_range_stays_learned() -> None:
     """Known by the next hop that the others have learned, and the VTEP behind it."""
     fabric = racks([])
     have = State(
-        learned={"10.64.103.0/24": "10.64.103.1", "10.64.3.0/24": "10.64.3.1"},
+        learned={"10.64.103.0/24": ("10.64.103.1",), "10.64.3.0/24": ("10.64.3.1",)},
         neighbours=(Neighbour("pn64", "10.64.103.1", fabric.by_name["node-3"].vtep_mac),),
     )
     assert unasked(fabric, {"node-1": have}, frozenset()) == {"node-3": ("10.64.103.0/24",)}
@@ -230,7 +230,7 @@ def test_routes_make_way_only_when_all_is_learned() -> None:
 def test_routes_take_over_before_frr_goes() -> None:
     plan, routes = pushed()
     coming = tuple(Change(r.add()[0], r.delete()[0], "") for r in routes)
-    learned = {route.dst: route.via for route in routes}
+    learned = {route.dst: (route.via,) for route in routes}
     have = State(frr=frozenset({"installed", frr.RUNS}), frr_conf="x", learned=learned)
     found = frr.with_frr(ChangeSet(add=coming), frr.Speaker("", plan), have)
     soft = [replace(route, metric=route.metric | YIELDING) for route in routes]
@@ -253,7 +253,7 @@ def test_routes_that_an_earlier_run_added_are_not_added_again() -> None:
     """Phases that are run one by one: the route beside the learned one is there by now."""
     plan, routes = pushed()
     coming = tuple(Change(r.add()[0], r.delete()[0], "") for r in routes)
-    learned = {route.dst: route.via for route in plan_node(made(3), "node-00001").learned}
+    learned = {route.dst: (route.via,) for route in plan_node(made(3), "node-00001").learned}
     soft = tuple(replace(route, metric=route.metric | YIELDING) for route in routes)
     running = frozenset({"installed", frr.RUNS})
     have = State(frr=running, frr_conf="x", learned=learned, routes=soft)
@@ -265,7 +265,7 @@ def test_routes_that_an_earlier_run_added_are_not_added_again() -> None:
 def settled(plan: NodePlan, **more: Any) -> tuple[frr.Speaker, State]:
     speaker = frr.Speaker("conf", plan)
     sha = hashlib.sha256(b"conf").hexdigest()
-    learned = {route.dst: route.via for route in plan.learned} | more
+    learned = {route.dst: (route.via,) for route in plan.learned} | more
     running = frozenset({"installed", frr.RUNS})
     return speaker, State(frr=running, frr_conf=sha, learned=learned)
 
@@ -278,10 +278,11 @@ def test_nothing_to_do_when_frr_is_as_planned() -> None:
 
 def test_what_is_not_learned_as_planned_is_said() -> None:
     plan = plan_node(made(3), "node-00001")
-    speaker, have = settled(plan, **{"10.9.0.0/24": "192.168.0.9", "10.0.2.0/24": "192.168.0.3"})
+    halved = ("192.168.0.2", "192.168.0.3")
+    speaker, have = settled(plan, **{"10.9.0.0/24": ("192.168.0.9",), "10.0.2.0/24": halved})
     have = replace(have, learned={k: v for k, v in have.learned.items() if k != "10.0.3.0/24"})
     assert list(frr.warnings(speaker, have)) == [
-        "10.0.2.0/24 of node-00002 is learned via 192.168.0.3, not via 192.168.0.2",
+        "10.0.2.0/24 of node-00002 is learned via 192.168.0.2 and 192.168.0.3, not via 192.168.0.2",
         "10.0.3.0/24 of node-00003 is not learned",
         "10.9.0.0/24 is learned via 192.168.0.9, and no node of the fleet has it",
     ]

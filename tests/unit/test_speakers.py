@@ -124,13 +124,22 @@ FAULTS: dict[str, tuple[Callable[[Told], Told], list[tuple[str, str, str]]]] = {
     "another node's": (
         lambda t: t.configure(
             "node-3", "  network 10.64.3.0/24", "  network 10.64.3.0/24\n  network 10.64.4.0/24"
-        ).change("node-1", learned={**t.heard["node-1"].learned, "10.64.4.0/24": "192.0.2.13"}),
+        ).learn("node-1", "10.64.4.0/24", "192.0.2.13"),
+        [("node-3", "announcement", "10.64.4.0/24")],
+    ),
+    # Both are as good, so that FRR takes both, and half of the flows arrive.
+    "another node's as well": (
+        lambda t: t.configure(
+            "node-3", "  network 10.64.3.0/24", "  network 10.64.3.0/24\n  network 10.64.4.0/24"
+        ).learn("node-1", "10.64.4.0/24", "192.0.2.14", "192.0.2.13"),
+        [("node-3", "announcement", "10.64.4.0/24")],
+    ),
+    "another node's as well, of which nobody looks": (
+        lambda t: t.learn("node-1", "10.64.4.0/24", "192.0.2.14", "192.0.2.13"),
         [("node-3", "announcement", "10.64.4.0/24")],
     ),
     "from elsewhere": (
-        lambda t: t.change(
-            "node-1", learned={**t.heard["node-1"].learned, "10.64.4.0/24": "192.0.2.99"}
-        ),
+        lambda t: t.learn("node-1", "10.64.4.0/24", "192.0.2.99"),
         [("node-1", "announcement", "10.64.4.0/24")],
     ),
     "no daemon": (
@@ -228,6 +237,9 @@ ip prefix-list p seq 5 permit 10.64.0.0/16 ge 24 le 24
 SUMMARY = {
     "ipv4Unicast": {"as": 64512, "peers": {"192.0.2.11": {"state": "Idle", "remoteAs": 64512}}}
 }
+ROUTES = """[{"dst": "10.64.1.0/24", "gateway": "192.0.2.11", "protocol": "bgp"},
+ {"dst": "10.64.9.1", "protocol": "bgp", "nexthops": [{"gateway": "192.0.2.11", "weight": 1},
+  {"via": {"family": "inet6", "host": "fe80::1"}, "weight": 1}]}]"""
 TABLE = """{"routes": {"10.64.1.0/24": [{"peerId": "192.0.2.12", "nexthops": [
  {"ip": "192.0.2.11", "used": true}]}],
  "10.64.3.0/24": [{"peerId": "(unspec)", "nexthops": [{"ip": "0.0.0.0"}]}]}}"""
@@ -242,7 +254,10 @@ def test_the_text_is_read_and_a_password_stays_on_the_node(tmp_path: Path) -> No
 case $* in *summary*) cat {tmp_path}/sum ;; *running*) cat {tmp_path}/conf ;;
   *ipv4*) cat {tmp_path}/table ;; esac
 """
-    for name, text in (("vtysh", vtysh), ("ip", "#!/bin/sh\necho '[]'\n")):
+    ip = f"""#!/bin/sh
+case $* in *-4*) echo '{ROUTES}' ;; *) echo '[]' ;; esac
+"""
+    for name, text in (("vtysh", vtysh), ("ip", ip)):
         (tmp_path / name).write_text(text, encoding="utf-8")
         (tmp_path / name).chmod(0o755)
     text = with_password(speaking_fleet(podnet_bgp_password=SECRET), script(True), SECRET)
@@ -258,6 +273,10 @@ case $* in *summary*) cat {tmp_path}/sum ;; *running*) cat {tmp_path}/conf ;;
     assert heard.running.networks == {"10.64.3.0/24"}
     assert ("", "ip prefix-list p permit 10.64.0.0/16 ge 24 le 24") in heard.running.lines
     assert heard.sessions["192.0.2.11"].state == "Idle"
+    assert heard.learned == {
+        "10.64.1.0/24": ("192.0.2.11",),
+        "10.64.9.1/32": ("192.0.2.11", "fe80::1"),
+    }
     assert heard.paths == {
         "10.64.1.0/24": (Way("192.0.2.12", "192.0.2.11"),),
         "10.64.3.0/24": (Way("", ""),),

@@ -31,30 +31,30 @@ def chosen(trip: Trip) -> Iterator[Certain]:
         return
     if learns(trip.scene.fabric):
         # What is pushed, if anything, leads to the next hop alone.
-        via = yield from _learned(trip)
+        hops = yield from _learned(trip)
         dev = trip.scene.fabric.vxlan_device if trip.tunnelled else None
     else:
-        via, dev = (route.via, route.dev) if route else ("", None)
-    if not via:
+        hops, dev = ((route.via,), route.dev) if route and route.via else ((), None)
+    if not hops:
         return
     direct = dev is None and way.dev == trip.underlay(trip.source)
-    if not way.error and way.via == via and (direct or way.dev == dev):
+    if not way.error and way.via in hops and (direct or way.dev == dev):
         return
-    expected = f"{address} via {via}" + (f" dev {dev}" if dev else "")
+    expected = f"{address} via {' or '.join(hops)}" + (f" dev {dev}" if dev else "")
     found = way.error or f"via {way.via or '(link)'} dev {way.dev}"
     yield _culprit(trip, look, address, expected, found), True
 
 
-def _learned(trip: Trip) -> Generator[Certain, None, str]:
-    """The same where the route is learned; its next hop, if it is as planned."""
+def _learned(trip: Trip) -> Generator[Certain, None, tuple[str, ...]]:
+    """The same where the route is learned; its next hops, if they are as planned."""
     scene, node, address = trip.scene, trip.source, trip.address(trip.target)
     heard = scene.heard.get(node)
     for wanted in scene.plans[node].learned if heard else ():
         if wanted.peer != trip.target or family_of(wanted.dst) != trip.family or not heard:
             continue
-        via = heard.learned.get(wanted.dst)
-        if via is not None and wanted.via in ("", via):
-            return via
+        hops = heard.learned.get(wanted.dst, ())
+        if wanted.fits(hops):
+            return hops
         other = covering(scene.looks[node], "main", address, trip.family)
         if other and other.get("protocol") != "bgp" and other["dst"] != "default":
             way = scene.looks[node].ways[address]
@@ -64,7 +64,7 @@ def _learned(trip: Trip) -> Generator[Certain, None, str]:
         cause = speakers.best(speakers.prefix(scene, node, wanted))
         if cause is not None:
             yield cause, True
-    return ""
+    return ()
 
 
 def _culprit(trip: Trip, look: Look, address: str, expected: str, found: str) -> Cause:

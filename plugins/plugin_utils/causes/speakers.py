@@ -136,9 +136,10 @@ def _refused(scene: Scene, ends: list[tuple[str, Session]]) -> Iterator[Certain]
 
 def prefix(scene: Scene, node: str, route: Learned) -> Iterator[Certain]:
     """Why a node has not learned a prefix, or from elsewhere; the last one says only that."""
-    via = scene.heard[node].learned.get(route.dst)
-    if via is not None or _announcers(scene, route.dst, route.peer):
-        yield announced_by_others(scene, node, route.dst, route.peer, via or "nobody"), True
+    hops = scene.heard[node].learned.get(route.dst, ())
+    if hops or _announcers(scene, route.dst, route.peer):
+        via = next((hop for hop in hops if hop != route.via), "nobody")
+        yield announced_by_others(scene, node, route.dst, route.peer, via), True
         return
     owner = scene.heard.get(route.peer)
     if owner and owner.daemons.issuperset(DAEMONS) and route.dst not in owner.running.networks:

@@ -86,7 +86,8 @@ def unasked(
     for state in states.values():
         macs = {(item.dev, item.address): item.mac for item in state.neighbours}
         routed = [(route.dst, route.via, route.dev or "") for route in state.routes]
-        routed += [(dst, via, fabric.vxlan_device) for dst, via in state.learned.items()]
+        learned = state.learned.items()
+        routed += [(dst, via, fabric.vxlan_device) for dst, hops in learned for via in hops]
         for dst, via, dev in routed:
             owner = by_hop.get(via) or by_mac.get(macs.get((dev, via), ""))
             silent = owner is not None and owner not in states and owner not in lost

@@ -225,6 +225,10 @@ class Learned:
     via: str
     peer: str
 
+    def fits(self, hops: tuple[str, ...]) -> bool:
+        """Whether it is learned and leads where it should; of several next hops, all must."""
+        return bool(hops) and (not self.via or set(hops) == {self.via})
+
 
 @dataclass(frozen=True, slots=True)
 class Sysctl:

@@ -86,7 +86,7 @@ class State:
         frr: ``installed``; ``bfdd`` where there is one; ``zebra`` when the host's own FRR runs,
             ``podnet/watchfrr`` when podnet's does.
         frr_conf: SHA-256 of podnet's frr.conf with the placeholder in the password's place.
-        learned: destination → next hop of every route that BGP made.
+        learned: destination → next hops of every route that BGP made.
         plugins: CNI plugin → CNI versions that it speaks; empty tuple when it is missing.
     """
 
@@ -123,7 +123,7 @@ class State:
     ineffective: frozenset[str] = frozenset()
     frr: frozenset[str] = frozenset()
     frr_conf: str = ""
-    learned: Mapping[str, str] = field(default_factory=dict)
+    learned: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     missing_tools: tuple[str, ...] = ()
     plugins: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
@@ -292,18 +292,20 @@ def _whole(items: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
         yield item
 
 
-def _learned(routes: list[dict[str, Any]]) -> dict[str, str]:
-    return {item["dst"]: _next_hop(item) for item in routes if item.get("protocol") == "bgp"}
+def _learned(routes: list[dict[str, Any]]) -> dict[str, tuple[str, ...]]:
+    return {item["dst"]: next_hops(item) for item in routes if item.get("protocol") == "bgp"}
 
 
-def _next_hop(item: Mapping[str, Any]) -> str:
+def next_hops(item: Mapping[str, Any]) -> tuple[str, ...]:
+    """Addresses of a route of ``ip -j route``: several where a prefix is announced by several,
+    and empty texts for links."""
     # zebra has a group of one next hop where there were more.
-    (item, *_others) = item.get("nexthops") or [item]
-    return str(item.get("gateway") or item.get("via", {}).get("host", ""))
+    hops = item.get("nexthops") or [item]
+    return tuple(str(hop.get("gateway") or hop.get("via", {}).get("host", "")) for hop in hops)
 
 
 def _routes(
-    found: list[dict[str, Any]], wanted: frozenset[str], learned: Mapping[str, str]
+    found: list[dict[str, Any]], wanted: frozenset[str], learned: Mapping[str, tuple[str, ...]]
 ) -> tuple[tuple[Route, ...], tuple[ForeignRoute, ...], tuple[str, ...]]:
     own, foreign, ra_devices = [], [], []
     for item in found:
@@ -327,7 +329,7 @@ def _route(dst: str, item: Mapping[str, Any]) -> Route:
         raise ValueError(f"a route to {dst[:80]!r}, which is no network")
     return Route(
         dst=dst,
-        via=_next_hop(item),
+        via=next_hops(item)[0],
         src=item.get("prefsrc", ""),
         dev=item.get("dev"),
         onlink="onlink" in item.get("flags", []),

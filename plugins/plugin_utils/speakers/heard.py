@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..intent.model import FAMILIES, Family
-from ..kernel.state import UnreadableError
+from ..kernel.state import UnreadableError, next_hops
 from .look import MARKER
 
 DAEMONS = ("zebra", "bgpd", "watchfrr")
@@ -84,7 +84,7 @@ class Heard:
     Attributes:
         daemons: those that run.
         sessions: address of the peer → its session.
-        learned: destination → next hop of the kernel's routes that BGP made.
+        learned: destination → next hops of the kernel's routes that BGP made.
         running, file: the configuration that is in force, and the one on disk.
         paths: prefix → paths to it; None when it was not asked for.
         reasons: address of the peer → why the last session ended.
@@ -92,7 +92,7 @@ class Heard:
 
     daemons: frozenset[str] = frozenset()
     sessions: Mapping[str, Peer] = field(default_factory=dict)
-    learned: Mapping[str, str] = field(default_factory=dict)
+    learned: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     running: Conf = Conf()
     file: Conf = Conf()
     paths: Mapping[str, tuple[Path, ...]] | None = None
@@ -137,13 +137,11 @@ def _sessions(data: Mapping[str, Any]) -> Iterator[tuple[str, Peer]]:
             yield address, Peer(str(item["state"]), int(item["remoteAs"]))
 
 
-def _learned(sections: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+def _learned(sections: Mapping[str, str]) -> Iterator[tuple[str, tuple[str, ...]]]:
     for key, length in (("learned4", "/32"), ("learned6", "/128")):
         for item in json.loads(sections[key].strip() or "[]"):
             dst = item["dst"] if "/" in item["dst"] else item["dst"] + length
-            # zebra has a group of one next hop where there were more.
-            hop = (item.get("nexthops") or [item])[0]
-            yield dst, str(hop.get("gateway") or hop.get("via", {}).get("host", ""))
+            yield dst, next_hops(item)
 
 
 def _paths(sections: Mapping[str, str]) -> Iterator[tuple[str, tuple[Path, ...]]]:

@@ -80,8 +80,7 @@ def lacking(plan: NodePlan, heard: Heard) -> list[Learned]:
 
 
 def as_planned(route: Learned, heard: Heard) -> bool:
-    via = heard.learned.get(route.dst)
-    return via is not None and route.via in ("", via)
+    return route.fits(heard.learned.get(route.dst, ()))
 
 
 def whole(fabric: Fabric, plan: NodePlan, heard: Heard) -> bool:

@@ -53,8 +53,8 @@ def _learned(node: Node, route: Learned, heard: Heard | Missing) -> Result:
     if isinstance(heard, Missing):
         verdict: Verdict = "error", f"could not look: {heard.reason}"
     else:
-        via = heard.learned.get(route.dst)
-        found = "not learned" if via is None else f"learned via {via}"
+        hops = heard.learned.get(route.dst, ())
+        found = f"learned via {' and '.join(hops)}" if hops else "not learned"
         verdict = "success" if as_planned(route, heard) else "failure", found
     ends = (node.name, route.peer, route.peer)
     return _result("learned", family_of(route.dst), ends, expected, verdict)
