@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Topic `datapath`: packets between podnet's pods, and between pods wired by hand with `ip`.
 
-`make bench T=datapath`. Two labs of the same inventory: one converged, with podnet's protections;
-in the other the same paths by hand, and nothing else, or with masquerading, which every pod network
+`make bench T=datapath`. Three labs of the same inventory: one converged as podnet does by default,
+with its protections; one with variables that take away whatever podnet does beside connecting pods;
+in the third the same paths by hand, and nothing else, or with masquerading, which every pod network
 needs to reach the outside and which brings the kernel's connection tracking. By hand is measured
 twice, so that the page shows what the noise is. iperf3 for throughput and the CPU time of its two
 ends, in which the kernel carries the packets, qperf for round trips; all take turns. Then podnet's
-pods with more and more routes on their nodes. About four minutes.
+pods with more and more routes on their nodes. About six minutes.
 """
 
 from __future__ import annotations
@@ -26,7 +27,12 @@ from store import REPO, Row, Store
 sys.path[:0] = [str(REPO / ".ansible/collections"), str(REPO / "tests/netns")]
 from fleet import Fleet, Spec  # noqa: E402  path above
 
-SPEC = Spec(segments={"rack-a": 2, "rack-b": 1})
+SEGMENTS = {"rack-a": 2, "rack-b": 1}
+SPEC = Spec(segments=SEGMENTS)
+WIRES = Spec(
+    segments=SEGMENTS,
+    extra={"podnet_masquerade": [], "podnet_pod_identity": "any", "podnet_pod_sources": "any"},
+)
 MTU, VNI = 1450, 77  # what podnet gives pods here; by hand it is the same
 # Path → (node of the client, node of the server).
 PATHS = {
@@ -36,8 +42,8 @@ PATHS = {
 }
 FILLED = (10, 1000, 10000)
 WIRINGS = {
-    "ipv4": ("podnet", "by hand", "by hand again", "by hand, masquerading"),
-    "ipv6": ("podnet", "by hand"),
+    "ipv4": ("podnet", "podnet, wires alone", "by hand", "by hand again", "by hand, masquerading"),
+    "ipv6": ("podnet", "podnet, wires alone", "by hand"),
 }
 MASQUERADE = """table ip hand {
   chain out {
@@ -181,12 +187,10 @@ def measured(side: Side, path: str, family: str, seconds: int) -> dict[str, floa
 
 
 def wired(
-    podnet: Podnet, hand: ByHand, wiring: str, path: str, family: str, seconds: int
+    sides: dict[str, Podnet], hand: ByHand, wiring: str, path: str, family: str, seconds: int
 ) -> dict[str, float]:
-    if wiring == "podnet":
-        return measured(podnet, path, family, seconds)
     if "masquerading" not in wiring:
-        return measured(hand, path, family, seconds)
+        return measured(sides.get(wiring, hand), path, family, seconds)
     hand.masquerade(True)
     try:
         return measured(hand, path, family, seconds)
@@ -208,15 +212,17 @@ def main() -> None:
     asked = words.parse_args()
     store = Store("datapath", fresh=True)
     with tempfile.TemporaryDirectory() as name:
-        folders = [Path(name) / side for side in ("podnet", "hand")]
+        folders = [Path(name) / side for side in ("podnet", "wires", "hand")]
         for folder in folders:
             folder.mkdir()
         with (
             Fleet(folders[0], SPEC, f"bench-p{os.getpid()}") as one,
-            Fleet(folders[1], SPEC, f"bench-h{os.getpid()}") as two,
+            Fleet(folders[1], WIRES, f"bench-w{os.getpid()}") as two,
+            Fleet(folders[2], SPEC, f"bench-h{os.getpid()}") as three,
         ):
-            podnet, hand = Podnet(one), ByHand(two)
-            for side in (podnet, hand):
+            podnet, wires, hand = Podnet(one), Podnet(two), ByHand(three)
+            sides = {"podnet": podnet, "podnet, wires alone": wires}
+            for side in (podnet, wires, hand):
                 side.build()
                 side.serve()
             for number in range(asked.rounds):
@@ -224,7 +230,7 @@ def main() -> None:
                     for family, wirings in WIRINGS.items():
                         for wiring in wirings:
                             row = {"round": number, "path": path, "family": family}
-                            found = wired(podnet, hand, wiring, path, family, asked.seconds)
+                            found = wired(sides, hand, wiring, path, family, asked.seconds)
                             store.add({**row, "wiring": wiring, **found})
             filled(store, podnet, asked.rounds, asked.seconds)
 
