@@ -31,7 +31,12 @@ SEGMENTS = {"rack-a": 2, "rack-b": 1}
 SPEC = Spec(segments=SEGMENTS)
 WIRES = Spec(
     segments=SEGMENTS,
-    extra={"podnet_masquerade": [], "podnet_pod_identity": "any", "podnet_pod_sources": "any"},
+    extra={
+        "podnet_masquerade": [],
+        "podnet_pod_identity": "any",
+        "podnet_pod_sources": "any",
+        "podnet_vxlan_from": "anyone",
+    },
 )
 MTU, VNI = 1450, 77  # what podnet gives pods here; by hand it is the same
 # Path → (node of the client, node of the server).

@@ -34,9 +34,9 @@ has. ADR 0007 is about the other forms; one metric for all is podnet's own befor
 DATAPATH = """One TCP stream of iperf3, and request and response of one byte over TCP by qperf.
 By hand: bridge, veth, routes and VXLAN by `ip`, without any filter, measured twice in each round;
 the two figures say what the noise is. Masquerading: the same with one rule of nftables, which
-brings conntrack; podnet's nodes have it, and their protections. Wires alone: podnet without either,
-by `podnet_masquerade: []`, `podnet_pod_identity: any` and `podnet_pod_sources: any`, which is what
-by hand is: what podnet itself adds to a path. CPU is that of both ends and of all
+brings conntrack; podnet's nodes have it, and their protections. Wires alone, where it was measured:
+podnet without either, by `podnet_masquerade: []`, `podnet_pod_identity: any`, `podnet_pod_sources:
+any` and `podnet_vxlan_from: anyone`, which is what by hand is. CPU is that of both ends and of all
 that the kernel does between them, on one machine; other work changes it little, and throughput
 much. The lab's router cuts what the VXLAN path carries into packets of the MTU, and no network card
 puts them together again, so there each packet pays for itself.
@@ -232,7 +232,8 @@ def datapath(rows: list[Row]) -> Summary:
                 (path, family, fast, base, dear, *least, ratio(least[2], dear), trip, short)
             )
     for wiring, name in ((WIRES, "wires alone"), ("podnet", "as it is by default")):
-        ratios += [found for row in made for found in by_hand(rows, wiring, name, *row[:2])]
+        there = wiring in different(rows, "wiring")
+        ratios += [one for row in made if there for one in by_hand(rows, wiring, name, *row[:2])]
     names = ("gbit", "cpu_s_per_gb", "round_trip_us")
     filled = [
         (count, *(figure(rows, name, routes=count) for name in names))
