@@ -124,7 +124,7 @@ def warnings(speaker: Speaker, have: State) -> Iterator[str]:
 
 
 def foreign(plan: NodePlan, have: State) -> dict[str, str]:
-    """Destination → (first) next hop of what was learned and is no node's, sorted."""
+    """Destination → first next hop of what was learned and is no node's, sorted."""
     planned = {route.dst for route in plan.learned}
     return {dst: hops[0] for dst, hops in sorted(have.learned.items()) if dst not in planned}
 
