@@ -34,7 +34,7 @@ SPEC = {
     "stage": {
         "type": "str",
         "required": True,
-        "choices": ["read", "gate", *PHASES, *ENDS, "failed"],
+        "choices": ["read", "gate", "change", *ENDS, "failed"],
     },
     "output_dir": {"type": "path"},
     "only": {"type": "list", "elements": "str", "default": []},
@@ -42,6 +42,13 @@ SPEC = {
     "cut_pods": {"type": "bool", "default": False},
     "generations_kept": {"type": "int", "default": 10},
     "heal_seconds": {"type": "int", "default": 0},
+    "phases": {
+        "type": "list",
+        "elements": "str",
+        "choices": list(PHASES),
+        "default": list(PHASES),
+    },
+    "keep": {"type": "bool", "default": False},
     "bgp_password": {"type": "str", "default": "", "no_log": True},
     "ask": {
         "type": "dict",
@@ -95,8 +102,8 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types
                 return {**result, **self._gate(variables, args)}
             if stage == "failed":
                 return {**result, **self._failed(variables)}
-            if stage in PHASES:
-                return {**result, **self._apply(stage, args["bgp_password"])}
+            if stage == "change":
+                return {**result, **self._change(args)}
             if stage == "purge":
                 return {**result, **self._purge()}
             return {**result, **self._end(stage)}
@@ -157,24 +164,43 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types
         """What was settled for the nodes that were read."""
         return {n: self._workspace.run(n) for n in self._names if self._workspace.has_run(n)}
 
-    def _apply(self, phase: str, password: str) -> dict[str, Any]:
-        runs = {name: run for name, run in self._runs().items() if phase in run["phases"]}
-        shown = {name: run["shown"][phase] for name, run in runs.items()}
-        done: dict[str, Any] = {"changed": bool(runs), "commands": sum(map(len, shown.values()))}
-        if self._task.diff:
-            done["diff"] = [
+    def _change(self, args: dict[str, Any]) -> dict[str, Any]:
+        """Phase after phase on all nodes, and, where nobody has to prove it first, its end: over
+        the same connections, which a task for each would make anew."""
+        runs, diff = self._runs(), []
+        done: dict[str, Any] = {"changed": False, "commands": 0, "kept": False}
+        for phase in filter(args["phases"].__contains__, PHASES):
+            mine = {name: run for name, run in runs.items() if phase in run["phases"]}
+            if not mine:
+                continue
+            shown = {name: run["shown"][phase] for name, run in mine.items()}
+            done["changed"], done["commands"] = (
+                True,
+                done["commands"] + sum(map(len, shown.values())),
+            )
+            diff += [
                 {"prepared": f"{name}, {phase}:\n" + "\n".join(lines) + "\n"}
                 for name, lines in shown.items()
             ]
-        try:
-            failures = [] if self._task.check_mode else self._change(runs, phase, password)
-        except ValueError as error:
-            return {"failed": True, "msg": str(error)}
-        if failures:
-            return {"failed": True, "msg": "\n".join(failures)}
+            try:
+                failures = [] if self._task.check_mode else self._phase(mine, phase, args)
+            except ValueError as error:
+                failures = [str(error)]
+            if failures:
+                return {"failed": True, "msg": "\n".join(failures)}
+        if args["keep"]:
+            held = self._end("hold")
+            if held.get("failed"):
+                return held
+            # What does not arrive is tried again by a task that takes nothing back.
+            done["kept"] = not self._end("commit").get("failed")
+        if self._task.diff:
+            done["diff"] = diff
         return done
 
-    def _change(self, runs: dict[str, dict[str, Any]], phase: str, password: str) -> list[str]:
+    def _phase(
+        self, runs: dict[str, dict[str, Any]], phase: str, args: dict[str, Any]
+    ) -> list[str]:
         """Run one phase on each node; what failed. The time of those that wait begins.
 
         Raises:
@@ -188,7 +214,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types
             staged = head_script(run["window"], run["number"]) + run["staged"] if first else ""
             commit = last and not run["window"]
             text = staged + phase_script(run["ident"], phase, commit=commit)
-            texts[name] = with_password(fabric, text, password)
+            texts[name] = with_password(fabric, text, args["bgp_password"])
         answers = self._nodes.ask(texts)
         failures = {n: _failure(f"{n}, phase {phase}", answer) for n, answer in answers.items()}
         return [text for text in failures.values() if text]
@@ -272,18 +298,15 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types
         if self._task.check_mode and changing:
             lines += [*table(runs), f"plan digest {decision.digest}"]
         waits = any(run["window"] and run["phases"] for run in runs.values())
-        phases = [p for p in PHASES if any(p in run["phases"] for run in runs.values())]
         return {
             **_seen(unread, compared),
             "idle": not changing and not decision.missing,
             "each": bool(ask["each"] or unread or decision.missing or len(decision.batches) > 1),
-            "adds_only": not waits and phases in ([], ["add"]),
             "waits": waits,
-            "phases": phases,
             "batches": [list(batch) for batch in decision.batches],
             "digest": decision.digest,
             "install": list(decision.missing) if asked.install else [],
-            "podnet_summary": f"{len(runs)} nodes read, {len(changing)} to change",
+            "podnet_summary": _sentence(runs, len(changing)),
             "podnet_lines": lines,
         }
 
@@ -311,6 +334,14 @@ def _seen(unread: dict[str, Any], compared: dict[str, Compared]) -> dict[str, An
     """What the rest of a playbook has to know of the nodes that were asked."""
     current = {name: node.state.generation for name, node in compared.items()}
     return {"changed": False, "unread": unread, "generations": current}
+
+
+def _sentence(runs: dict[str, dict[str, Any]], changing: int) -> str:
+    """`50 nodes read, 50 to change: add 50, switch 1, remove 50`."""
+    numbers = {p: sum(p in run["phases"] for run in runs.values()) for p in PHASES}
+    parts = ", ".join(f"{phase} {number}" for phase, number in numbers.items() if number)
+    said = f"{len(runs)} nodes read, {changing} to change"
+    return f"{said}: {parts}" if parts else said
 
 
 def _unread(text: str, unreachable: bool = False) -> dict[str, Any]:

@@ -16,8 +16,9 @@ description:
   - Stage V(read) reads each node in one round trip and computes its changes and their undo.
   - Stage V(gate) does that, decides for the whole fleet, and fails when any node is not ready,
     before any node is changed.
-  - Stages V(add), V(switch) and V(remove) run one phase of the transaction in one round trip each.
-    A phase that fails is taken back by the node itself.
+  - Stage V(change) runs the phases of the transaction, each in one round trip on all nodes that
+    have something to do in it, and with O(keep) V(hold) and V(commit) after them. A phase that
+    fails is taken back by the node itself.
   - A run that switches or removes anything waits for V(commit) on every node; without it within
     O(ask.confirm_seconds) each node takes everything back by itself. V(rollback) does that at once,
     V(hold) gives a node its whole time once more over a fresh connection, where its change was of
@@ -31,12 +32,24 @@ options:
     description: What to do.
     type: str
     required: true
-    choices: [read, gate, add, switch, remove, hold, commit, rollback, purge, failed]
+    choices: [read, gate, change, hold, commit, rollback, purge, failed]
   only:
     description: Nodes of the play that this stage is about; empty means all.
     type: list
     elements: str
     default: []
+  phases:
+    description: Phases that stage V(change) runs.
+    type: list
+    elements: str
+    choices: [add, switch, remove]
+    default: [add, switch, remove]
+  keep:
+    description:
+      - Whether stage V(change) ends the change as well, because nothing has to prove it first.
+      - A commit that does not arrive is no failure then; RV(kept) says so.
+    type: bool
+    default: false
   state:
     description: Whether the node shall have its part of the pod network, or nothing of podnet.
     type: str
@@ -111,10 +124,10 @@ extends_documentation_fragment:
 attributes:
   check_mode:
     support: full
-    details: The stages add, switch and remove report what they would do, and do nothing.
+    details: The stage change reports what it would do, and does nothing.
   diff_mode:
     support: full
-    details: The stages add, switch and remove show their commands, each with its reason.
+    details: The stage change shows its commands, each with its reason.
   idempotent:
     support: full
 author:
@@ -130,11 +143,6 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
-phases:
-  description: Phases in which some node has something to do.
-  type: list
-  elements: str
-  returned: stage gate
 batches:
   description: Nodes that switch, in the order in which they do.
   type: list
@@ -142,10 +150,6 @@ batches:
   returned: stage gate
 each:
   description: Whether something is to be done, or to be said, for each node by itself.
-  type: bool
-  returned: stage gate
-adds_only:
-  description: Whether nothing is to be done after the phase V(add), not even to confirm it.
   type: bool
   returned: stage gate
 digest:
@@ -174,7 +178,11 @@ unread:
   type: dict
   returned: stage read
 commands:
-  description: Number of commands of the phase on all nodes.
+  description: Number of commands of all phases on all nodes.
   type: int
-  returned: stages add, switch and remove
+  returned: stage change
+kept:
+  description: Whether the change is kept on every node, so that nothing is left to be done.
+  type: bool
+  returned: stage change
 """

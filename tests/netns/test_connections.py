@@ -86,10 +86,8 @@ def line(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Line]:
 
 
 BOUNDARIES = (
-    *("task\tpodnet.fabric.converge : Add", "Add what is missing, ", "Switch what is in use, "),
-    *("task\tpodnet.fabric.converge : Remove", "Remove what is not wanted any more, "),
-    "Reach nodes over a fresh connection, ",
-    *("task\tpodnet.fabric.confirm : Keep", "Keep the change, "),
+    *("ask\tadd", "answer\tadd", "answer\tswitch", "ask\tremove", "answer\tremove"),
+    *("answer\thold", "ask\tcommit", "answer\tcommit"),
 )
 
 
@@ -104,7 +102,7 @@ def test_connections_of_a_node_are_killed(line: Line, at: str) -> None:
 def test_node_cannot_be_reached_for_longer_than_its_time(line: Line, at: str) -> None:
     """From that moment on; without an answer, so that every try takes its time."""
     _done, outcome = line.change("converge", 4, at, SHUT.replace("SECONDS", "10"))
-    if "Keep" not in at:  # nobody confirms before everybody has been reached
+    if "commit" not in at:  # nobody confirms before everybody has been reached
         assert outcome.word == "old", outcome
     line.heal()
 

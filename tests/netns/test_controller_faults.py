@@ -26,8 +26,7 @@ from share import EVERY, WHERE, share
 ONE, TWO, THREE = "node-1", "node-2", "node-3"
 WINDOW = {"converge": 3, "site": 5}  # seconds until a node takes an unconfirmed change back
 LONG = ("-e", "podnet_confirm_seconds=120")
-PHASES = ("Add what is missing", "Switch what is in use", "Remove what is not wanted any more")
-ARMED = (*PHASES, "Reach nodes over a fresh connection", "Keep the change")
+FIRST = "ask\tadd"
 
 Intent = Callable[[dict[str, Any], dict[str, Any]], None]
 Choice = Callable[["Campaign", list[str]], list["Shot"]]
@@ -125,7 +124,7 @@ class Campaign:
 
     def _touched(self, outcome: Outcome) -> bool:
         seen = "\n".join(self.fleet.boundaries())
-        return outcome.word != "old" or any(phase in seen for phase in PHASES)
+        return outcome.word != "old" or FIRST in seen
 
     def _heal(self, where: str) -> None:
         """The next run, over what the killed one left, gets to where that one wanted to go."""
@@ -135,9 +134,9 @@ class Campaign:
         self.ends.reverse()
 
     def random_shots(self, playbook: str, boundaries: list[str], count: int) -> Iterator[Shot]:
-        """Half of them somewhere between start and end, half while nodes are armed: a stage is one
-        task for all nodes, so only these find some nodes through a phase and others not."""
-        first = 1 + next(i for i, text in enumerate(boundaries) if PHASES[0] in text)
+        """Half of them somewhere between start and end, half while nodes are armed: all nodes are
+        asked at once, so only these find some of them through a phase and others not."""
+        first = 1 + next(i for i, text in enumerate(boundaries) if text == FIRST)
         for number in range(count):
             connections = self.random.random() < 0.5
             if number % 2:
@@ -154,21 +153,21 @@ class Campaign:
             assert sent > 500 and not lost, "\n".join([ping.name, *lines])
 
 
-def task_shots(playbook: str, boundaries: list[str], names: tuple[str, ...] = ()) -> list[Shot]:
-    """One per start of a task; of these names, if any."""
+def task_shots(playbook: str, boundaries: list[str]) -> list[Shot]:
+    """One per start of a task."""
     return [
         Shot(f"{playbook}, task", playbook, str(number), connections=number % 2 == 0)
         for number, text in enumerate(boundaries, 1)
-        if text.startswith("task\t") and (not names or any(name in text for name in names))
+        if text.startswith("task\t")
     ]
 
 
-def result_shots(playbook: str, boundaries: list[str]) -> list[Shot]:
-    """One per result while nodes are armed."""
+def step_shots(playbook: str, boundaries: list[str]) -> list[Shot]:
+    """One before and one after each step of the change."""
     return [
-        Shot(f"{playbook}, result", playbook, str(number), connections=number % 2 == 0)
+        Shot(f"{playbook}, step", playbook, str(number), connections=number % 2 == 0)
         for number, text in enumerate(boundaries, 1)
-        if text.startswith("result\t") and any(name in text for name in ARMED)
+        if text.startswith(("ask\t", "answer\t"))
     ]
 
 
@@ -190,15 +189,16 @@ def all_of_site(campaign: Campaign, seen: list[str]) -> list[Shot]:
 
 
 def phases_of_site(campaign: Campaign, seen: list[str]) -> list[Shot]:
-    return [*result_shots("site", seen), *campaign.random_shots("site", seen, 14)]
+    return [*step_shots("site", seen), *campaign.random_shots("site", seen, 14)]
 
 
 def all_of_converge(campaign: Campaign, seen: list[str]) -> list[Shot]:
-    return [*task_shots("converge", seen), *campaign.random_shots("converge", seen, 12)]
+    steps = step_shots("converge", seen)
+    return [*task_shots("converge", seen), *steps, *campaign.random_shots("converge", seen, 12)]
 
 
 def phases_of_converge(campaign: Campaign, seen: list[str]) -> list[Shot]:
-    return [*result_shots("converge", seen), *campaign.random_shots("converge", seen, 24)]
+    return [*step_shots("converge", seen), *campaign.random_shots("converge", seen, 24)]
 
 
 # Pairs that the change does not concern, and the kills of the lab.

@@ -102,7 +102,7 @@ def test_a_run_that_waits_is_not_disturbed(two: Two) -> None:
     flag = two.one.folder / "at-the-end"
     with ThreadPoolExecutor(1) as pool:
         hold = f"touch {flag}; while [ -e {flag} ]; do sleep 0.05; done"
-        run = pool.submit(two.one.killable, "converge", at="Keep the change", do=hold)
+        run = pool.submit(two.one.killable, "converge", at="ask\tcommit", do=hold)
         while not flag.exists() and not run.done():
             time.sleep(0.05)
         refused.append(two.two.play("converge"))
@@ -134,13 +134,13 @@ def test_what_a_dead_run_left_is_recognised(two: Two) -> None:
     before = two.vni()
     first, second = [vni for vni in VNIS if vni != before]
     long = ("-e", "podnet_confirm_seconds=600")
-    killed = two.wants(two.one, first).killable("converge", *long, at="Keep the change")
+    killed = two.wants(two.one, first).killable("converge", *long, at="ask\tcommit")
     assert killed.returncode == -9
     two.wants(two.one, first).play("converge", check=True)
     assert two.vni() == first
 
     short = ("-e", "podnet_confirm_seconds=8")
-    killed = two.wants(two.one, before).killable("converge", *short, at="Keep the change")
+    killed = two.wants(two.one, before).killable("converge", *short, at="ask\tcommit")
     assert killed.returncode == -9
     refused = two.wants(two.two, second).play("converge")
     assert refused.returncode and "another run is changing this node" in refused.stdout

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The stage `hold` of the action `converge`, with nodes on paper: who is reached anew."""
+"""The action `converge` with nodes on paper: who is reached anew, and what ends a change."""
 
 from __future__ import annotations
 
@@ -7,22 +7,41 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from ansible_collections.podnet.fabric.plugins.action.converge import ActionModule
-from ansible_collections.podnet.fabric.plugins.plugin_utils.exchange import Answer
+from ansible_collections.podnet.fabric.plugins.plugin_utils.changes import PHASES
+from ansible_collections.podnet.fabric.plugins.plugin_utils.plan import compile_fleet
+from ansible_collections.podnet.fabric.plugins.plugin_utils.reach import Answer
 from ansible_collections.podnet.fabric.plugins.plugin_utils.workspace import Workspace
 
 WINDOW = 180
+HOSTS = {
+    name: {
+        "podnet_cluster_cidrs": ["10.64.0.0/16"],
+        "podnet_pod_cidrs": [f"10.64.{number}.0/24"],
+        "podnet_underlay_addresses": [f"192.0.2.{number}"],
+    }
+    for number, name in enumerate(("one", "two"), 1)
+}
+STEPS = ("add", "switch", "remove", "hold", "commit", "rollback")
 
 
 class Nodes:
-    def __init__(self) -> None:
+    """``bad``: node and step at which its answer is none."""
+
+    def __init__(self, bad: tuple[str, str] = ("", "")) -> None:
+        self.bad = bad
         self.asked: list[tuple[str, bool]] = []
+        self.steps: list[str] = []
 
     def ask(self, texts: Mapping[str, str], fresh: bool = False) -> dict[str, Answer]:
         self.asked += [(name, fresh) for name in texts]
-        return {name: Answer() for name in texts}
+        step = next(word for word in STEPS if word in next(iter(texts.values())))
+        self.steps.append(step)
+        said = {name: Answer(stdout="@@podnet applied\n") for name in texts}
+        return said | ({self.bad[0]: Answer(away="gone")} if self.bad[1] == step else {})
 
 
 @pytest.mark.parametrize(
@@ -49,3 +68,50 @@ def test_who_gets_the_whole_time_again(tmp_path: Path, elapsed: float, held: set
     nodes.asked.clear()
     action._end("hold")
     assert nodes.asked == []
+
+
+def change(tmp_path: Path, nodes: Nodes, phases: list[str], window: int, keep: bool) -> Any:
+    """Of two nodes; the second one only adds and removes."""
+    action = ActionModule.__new__(ActionModule)
+    action._task = SimpleNamespace(check_mode=False, diff=False)
+    action._workspace = workspace = Workspace(str(tmp_path))
+    action._nodes, action._names = nodes, ["one", "two"]
+    workspace.save_fabric(compile_fleet(HOSTS))
+    workspace.save_begun(None)
+    shown = {phase: [f"{phase} something"] for phase in PHASES}
+    for name, mine in (("one", PHASES), ("two", ("add", "remove"))):
+        run = {"ident": f"id-{name}", "window": window, "anew": name == "one", "number": 1}
+        workspace.save_run(name, {**run, "phases": list(mine), "shown": shown, "staged": ""})
+    return action._change({"phases": phases, "keep": keep, "bgp_password": ""})
+
+
+@pytest.mark.parametrize(
+    ("bad", "steps", "kept"),
+    [
+        pytest.param(("", ""), STEPS[:5], True, id="all goes well"),
+        pytest.param(("two", "add"), STEPS[:1], None, id="a phase fails: the next one never comes"),
+        pytest.param(("one", "switch"), STEPS[:2], None, id="the same in the middle"),
+        pytest.param(("one", "hold"), STEPS[:4], None, id="not reached anew: nobody keeps it"),
+        pytest.param(("two", "commit"), STEPS[:5], False, id="a commit: nothing is taken back"),
+    ],
+)
+def test_a_change_ends_where_a_step_fails(
+    tmp_path: Path, bad: tuple[str, str], steps: tuple[str, ...], kept: bool | None
+) -> None:
+    nodes = Nodes(bad)
+    done = change(tmp_path, nodes, list(PHASES), WINDOW, keep=True)
+    assert nodes.steps == list(steps)
+    assert done.get("failed", False) == (kept is None) and done.get("kept") == kept
+
+
+def test_a_change_that_is_to_be_proved_waits(tmp_path: Path) -> None:
+    nodes = Nodes()
+    done = change(tmp_path, nodes, ["add"], WINDOW, keep=False)
+    assert nodes.steps == ["add"] and done["changed"] and not done["kept"]
+    assert [name for name, _fresh in nodes.asked] == ["one", "two"]
+
+
+def test_what_needs_no_confirmation_is_kept_by_its_last_phase(tmp_path: Path) -> None:
+    nodes = Nodes()
+    done = change(tmp_path, nodes, list(PHASES), window=0, keep=True)
+    assert nodes.steps == list(PHASES) and done["kept"]
