@@ -24,11 +24,12 @@ interface; sessions are commands over SSH. The usual role (`tests/bench/usual_ro
 so it has fewer rounds and sizes; see the column. Peak memory is that of the controller's control
 group.
 
-Why a first apply and a changed CIDR cost more than required: before the first node is asked,
-Ansible starts, plans and renders on one of the two processors, while plain ssh has both busy
-from its first moment; a first apply asks four CNI plugins for their versions; and a change comes
-to each node in four sessions, because all have to add before one removes, and none keeps what
-another took back. Of the node's CPU without a change `ip` and `nft` take most, each by starting."""
+What a first apply costs beside plain ssh: before the first node is asked, Ansible starts, plans and
+renders on one of the two processors, while plain ssh has both busy from its first moment; and a
+node is asked for its state before it is changed. A change of what is in use comes to each node in
+four sessions, because all have to add before one removes, and none keeps what another took back. Of
+the node's CPU without a change `ip` and `nft` take most, each by starting. Python suffers more from
+other work on the machine than ssh's arithmetic does, so these ratios are larger in busy hours."""
 
 
 def summary(rows: list[Row], labels: Mapping[str, str]) -> Summary:
