@@ -114,18 +114,24 @@ def test_a_run_that_waits_is_not_disturbed(two: Two) -> None:
 
 @pytest.mark.parametrize("delay", [0.0, 0.0, 0.0, 0.2, 0.4])
 def test_two_runs_in_one_folder(two: Two, delay: float) -> None:
-    """They would share their files; the second one is told which process works there."""
-    before = two.vni()
-    wanted = next(vni for vni in VNIS if vni != before)
-    two.wants(two.one, wanted)
-    with ThreadPoolExecutor(2) as pool:
-        one = pool.submit(two.one.play, "converge")
-        time.sleep(delay)
-        other = pool.submit(two.one.play, "converge")
-        runs = [one.result(), other.result()]
-    said = [run.stdout for run in runs if run.returncode]
-    assert len(said) == 1 and "another run works in this folder" in said[0], runs
-    assert two.vni() == wanted, runs
+    """They would share their files; the second one is told which process works there. On a machine
+    that stood still meanwhile one may be over before the other begins, and then nobody is told."""
+    said: list[str] = []
+    for _try in range(3):
+        before = two.vni()
+        wanted = next(vni for vni in VNIS if vni != before)
+        two.wants(two.one, wanted)
+        with ThreadPoolExecutor(2) as pool:
+            one = pool.submit(two.one.play, "converge")
+            time.sleep(delay)
+            other = pool.submit(two.one.play, "converge")
+            runs = [one.result(), other.result()]
+        said = [run.stdout for run in runs if run.returncode]
+        assert two.vni() == wanted, runs
+        if said:
+            break
+        assert sum("0 to change" in run.stdout for run in runs) == 1, runs
+    assert len(said) == 1 and "another run works in this folder" in said[0], said
 
 
 def test_what_a_dead_run_left_is_recognised(two: Two) -> None:
