@@ -2,8 +2,8 @@
 """How one node is reached: by Ansible's own connection and become plugins, with the options that a
 task of that node has.
 
-To make them costs the controller 4 ms of CPU per node, in each stage again. Most nodes of a fleet
-differ in their address alone, and these share what was made for the first of them.
+To make them costs the controller more than to ask over them, in each stage again. Most nodes of a
+fleet differ in their address alone, and these get copies of what was made for the first of them.
 """
 
 from __future__ import annotations
@@ -154,9 +154,9 @@ class Node(ActionBase):  # type: ignore[misc]  # ansible ships no types
         connection._shell.set_options(
             task_keys=keys, var_options=_options(connection._shell, "shell", own, templar)
         )
-        self.plugins = (connection._load_name, connection._shell._load_name, "")
+        names = (plugin._load_name if plugin else "" for plugin in (connection._shell, become))
+        self.plugins = (connection._load_name, *names)
         if become:
-            self.plugins = (*self.plugins[:2], become._load_name)
             if play_context.become_pass:
                 keys["become_pass"] = play_context.become_pass
             become.set_options(task_keys=keys, var_options=_options(become, "become", own, templar))

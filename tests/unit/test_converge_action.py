@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -120,24 +120,14 @@ def test_what_needs_no_confirmation_is_kept_by_its_last_phase(tmp_path: Path) ->
 def test_a_full_disk_takes_nothing_back_once_nodes_keep_the_change(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(self: Workspace, node: str, run: dict[str, Any]) -> None:
-        raise OSError(28, "No space left on device")
+    save = Workspace.save_run
 
+    def full(self: Workspace, node: str, run: dict[str, Any]) -> None:
+        if run.get("ended") == "commit":
+            raise OSError(28, "No space left on device")
+        save(self, node, run)
+
+    monkeypatch.setattr(Workspace, "save_run", full)
     nodes = Nodes()
-    monkeypatch.setattr(nodes, "ask", asks(nodes, lambda: setattr(Workspace, "save_run", full)))
-    monkeypatch.setattr(Workspace, "save_run", Workspace.save_run)  # put back afterwards
     done = change(tmp_path, nodes, list(PHASES), WINDOW, keep=True)
     assert nodes.steps == list(STEPS[:5]) and not done.get("failed") and not done["kept"]
-
-
-def asks(nodes: Nodes, at_commit: Callable[[], None]) -> Any:
-    """``nodes.ask``, with something that happens when the change is to be kept."""
-    ask = nodes.ask
-
-    def asked(texts: Mapping[str, str], fresh: bool = False) -> dict[str, Answer]:
-        said = ask(texts, fresh)
-        if nodes.steps[-1] == "commit":
-            at_commit()
-        return said
-
-    return asked

@@ -143,8 +143,8 @@ r net/ipv6/conf/all/forwarding; [ "$v" != 0 ] || for f in net/ipv6/conf/*/accept
 cd /
 """
 
-# A plugin is asked for its versions only while it is newer than the last good apply, which costs 2 ms
-# each; one speaks for those of its package, which have its time of modification.
+# A plugin is asked for its versions only while it is newer than the last good apply; one speaks for
+# those of its package, which have its time of modification.
 _PLUGINS = r"""s plugins
 r /run/podnet/cni; w=
 for p in {plugins}; do
