@@ -2,8 +2,8 @@
 """What the nftables table of a node keeps out: values for its template, and its way from one state
 to the next.
 
-VXLAN has no authentication (RFC 7348, section 7), so the addresses that may send are a set. A
-change widens it before anybody sends from a new address, and narrows it after the last one has
+VXLAN has no authentication (RFC 7348, section 7), so the addresses that may send are a set (ADR
+0009 says where it is looked at). A change widens it before anybody sends from a new address, and narrows it after the last one has
 stopped: between the two the table is loaded with what this text adds to the rendered one.
 """
 
@@ -16,7 +16,7 @@ from functools import lru_cache
 from typing import Any
 
 from .intent.model import FAMILIES, Fabric, Family, family_of, gateway_of, link_local_of
-from .kernel.objects import Link
+from .kernel.objects import Link, Vxlan
 from .kernel.state import State
 from .plan import NodePlan
 
@@ -45,24 +45,55 @@ def template_values(fabric: Fabric, plan: NodePlan) -> dict[str, Any]:
             {"set": name, "type": f"{_family(name)}_addr", "addresses": addresses}
             for name, addresses in allowed.items()
         ],
-        "tunnel_rules": [tunnel_rule(link) for link in plan.links if link.vxlan and allowed],
+        **_tunnels(fabric, plan, bool(allowed)),
         "sources": _sources(plan) if fabric.pod_sources == "own_ranges" else [],
         "identity": _identity(fabric, plan) if bound else {},
         "to_node": _to_node(fabric, plan),
     }
 
 
-def tunnel_rule(link: Link) -> str:
-    """Drops the packets of one VXLAN device that come from elsewhere. VXLAN devices of others may
-    have the same port, so the VNI is compared, too: 24 bits at byte 12 behind the start of the UDP
-    header (RFC 7348, section 5)."""
+def untracked(fabric: Fabric) -> bool:
+    """Whether nodes keep the kernel's connection tracking away from encapsulated packets. It would
+    cost each of them more than podnet's own rules do, and keep an entry for every flow in a tunnel
+    beside that of the flow itself. Where podnet neither brings it nor looks at these packets, they
+    are left as they are."""
+    return bool(fabric.masquerade) or fabric.vxlan_from == "fleet"
+
+
+def _tunnels(fabric: Fabric, plan: NodePlan, checked: bool) -> dict[str, list[str]]:
+    """Rules for encapsulated packets that arrive and that leave."""
+    links = [link for link in plan.links if link.vxlan and untracked(fabric)]
+    arriving = [rule for link in links for rule in tunnel_rules(link)]
+    if not checked:
+        arriving = [f"{_outer(link)} {_LOCAL} notrack" for link in links]
+    return {"arriving": arriving, "leaving": [f"{_outer(link)} notrack" for link in links]}
+
+
+# What only passes the node, such as a tunnel of pods' own, is nobody's business here.
+_LOCAL = "fib daddr type local"
+
+
+def _outer(link: Link) -> str:
+    """Matches what is encapsulated for one VXLAN device. Devices of others may have the same port,
+    so the VNI is compared, too: 24 bits at byte 12 behind the start of the UDP header (RFC 7348,
+    section 5)."""
+    vxlan = _vxlan(link)
+    return f"udp dport {vxlan.port} @th,96,24 {vxlan.vni}"
+
+
+def _vxlan(link: Link) -> Vxlan:
     if link.vxlan is None:
         raise AssertionError(f"{link.name} is no VXLAN device")
-    family = family_of(link.vxlan.local)
-    return (
-        f"udp dport {link.vxlan.port} @th,96,24 {link.vxlan.vni} "
-        f"{KEYWORD[family]} saddr != @{SENDERS[family]} drop"
-    )
+    return link.vxlan
+
+
+def tunnel_rules(link: Link) -> tuple[str, str]:
+    """The first lets in what peers encapsulate for a VXLAN device, by the fewest comparisons that
+    tell it; the second drops what comes from elsewhere."""
+    vxlan = _vxlan(link)
+    family = family_of(vxlan.local)
+    sender = f"{KEYWORD[family]} saddr @{SENDERS[family]}"
+    return f"udp dport {vxlan.port} {sender} notrack accept", f"{_outer(link)} {_LOCAL} drop"
 
 
 def _family(name: str) -> Family:
@@ -95,8 +126,8 @@ def _sources(plan: NodePlan) -> list[dict[str, str]]:
     rules = []
     for family in FAMILIES:
         rules += [(text, "drop") for text in _own(plan, family)]
-        rules += [(text, "accept") for text in _ranges(plan, family)]
-    rules += [("fe80::/10", "accept"), ("::", "accept")]
+        rules += [(text, "return") for text in _ranges(plan, family)]
+    rules += [("fe80::/10", "return"), ("::", "return")]
     return [
         {"keyword": KEYWORD[family_of(text)], "value": text, "verdict": verdict}
         for text, verdict in rules
@@ -201,5 +232,6 @@ def _wide(gone: Mapping[str, tuple[str, ...]], old: list[Link]) -> str:
             lines.append(f"add set inet podnet {name} {{ type {_family(name)}_addr; }}")
         if addresses:
             lines.append(f"add element inet podnet {name} {{ {', '.join(addresses)} }}")
-    lines += [f"add rule inet podnet encapsulated {tunnel_rule(link)}" for link in old]
+    rules = (rule for link in old for rule in tunnel_rules(link))
+    lines += [f"add rule inet podnet encapsulated {rule}" for rule in rules]
     return "\n".join(lines) + "\n"

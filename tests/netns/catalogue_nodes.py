@@ -217,6 +217,15 @@ FILTERS = (
         gone("inet"),
     ),
     Fault(
+        "VXLAN taken only where it is tracked",
+        THREE,
+        rule("inet", "input", "udp dport 4789 ct state != new drop"),
+        FOREIGN,
+        "inet other c",
+        across(THREE),
+        gone("inet"),
+    ),
+    Fault(
         "VXLAN of one peer dropped early",
         ONE,
         rule(

@@ -124,6 +124,18 @@ def vxlan_of_a_stranger(scene: Scene, family: str) -> bool:
     return scene.heard("victim", sends) == source
 
 
+def vxlan_of_a_pod(scene: Scene, family: str) -> bool:
+    """The same from a pod to its own node, with the pod's own address outside."""
+    vtep = locally_administered_mac(f"podnet vtep {ONE}")
+    target, source = scene.address("victim", family), scene.address("far", family)
+
+    def sends(port: int, word: str) -> None:
+        ends = (scene.address("attacker", V4), "192.0.2.11", 4789, 64)
+        scene.attack("vxlan", *ends, vtep, "02:00:00:00:00:99", target, source, port, word)
+
+    return scene.heard("victim", sends) == source
+
+
 def _routed(scene: Scene, source: str, target: str, listener: str) -> bool:
     def sends(port: int, word: str) -> None:
         scene.attack("frame", "eth0", BRIDGE_MAC, scene.mac("attacker"), target, source, port, word)
@@ -218,6 +230,7 @@ def _port(scene: Scene) -> str:
 
 ATTACKS = {
     "vxlan of a stranger": (vxlan_of_a_stranger, (V4, V6)),
+    "vxlan of a pod": (vxlan_of_a_pod, (V4, V6)),
     "foreign source to another node": (foreign_source_to_another_node, (V4, V6)),
     "source of another node": (source_of_another_node, (V4, V6)),
     "foreign source to the node": (foreign_source_to_the_node, (V4, V6)),

@@ -63,6 +63,15 @@ def test_attack_works_only_where_nothing_protects(
     assert attack(tried, family) is not tried.protected
 
 
+def test_the_kernel_tracks_what_pods_send_and_not_what_it_travels_in(tried: Scene) -> None:
+    for family in (V4, V6):
+        tried.inside("victim", f"ping -c1 -W5 {tried.address('far', family)}")
+    for node in (ONE, THREE):
+        found = tried.fleet.ssh(node, "cat /proc/net/nf_conntrack")
+        assert f"dst={tried.address('far', V4)} " in found
+        assert [line for line in found.splitlines() if "dport=4789 " in line] == []
+
+
 def test_a_pod_that_lies_from_the_first_packet_on_is_named(scene: Scene) -> None:
     """The gap that docs/strangers.md names: nothing is known yet of a pod that has never spoken."""
     for name in OFF:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -93,6 +94,13 @@ def test_a_policy_drops_what_no_rule_ended() -> None:
     assert seen(PING, base("drop")) == [("drop", True)]
     assert seen(PING, base("drop"), rule(match(("ip", "saddr"), "10.64.1.2"), ACCEPT)) == []
     assert seen(PING, base("drop"), rule(UNKNOWN, ACCEPT)) == [("drop", False)]
+
+
+def test_what_nobody_tracks_is_not_new() -> None:
+    new = {"match": {"op": "in", "left": {"ct": {"key": "state"}}, "right": "new"}}
+    outer = replace(PING, state="untracked")
+    assert seen(PING, base("drop"), rule(new, ACCEPT)) == []
+    assert seen(outer, base("drop"), rule(new, ACCEPT)) == [("drop", True)]
 
 
 def test_jumps_come_back_and_gotos_do_not() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
+from ..strangers import untracked
 from .matches import Packet
 from .rules import CHANGES, ENDS, Verdict
 from .suspects import Cause, Trip
@@ -54,7 +55,8 @@ def encapsulated(trip: Trip, node: str) -> Iterator[Certain]:
     ends = (by_name[trip.source].underlay[outer], by_name[trip.target].underlay[outer])
     out = node == trip.source
     dev = trip.underlay(node)
-    packet = Packet(*ends, "udp", 0, port, "" if out else dev, dev if out else "")
+    state = "untracked" if untracked(trip.scene.fabric) else "new"
+    packet = Packet(*ends, "udp", 0, port, "" if out else dev, dev if out else "", state)
     expected = f"UDP port {port} passes between the nodes"
     for hook in ("output", "postrouting") if out else ("prerouting", "input"):
         for item in trip.scene.rulesets[node].verdicts(hook, packet):
