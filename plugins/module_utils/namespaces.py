@@ -24,6 +24,7 @@ MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_BIND, MS_REC, MS_PRIVATE = 2, 4, 8, 4096, 163
 MNT_DETACH = 2
 SIOCGIFFLAGS, SIOCSIFFLAGS, IFF_UP = 0x8913, 0x8914, 1
 SHARED = ("net", "ipc", "uts")
+OWN = "/proc/self/ns/net"
 FOREVER = "2147483647"
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -39,11 +40,23 @@ def unshare(flags: int) -> None:
     _check(_libc.unshare(flags), "unshare")
 
 
+def way(path: str) -> int:
+    """A handle for `take`. Raises OSError."""
+    return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+
+
+def take(handle: int) -> None:
+    """Join the namespace behind a handle (the os module has setns since Python 3.12 only)."""
+    _check(_libc.setns(handle, 0), "setns")
+
+
 def enter(path: str) -> None:
-    """Join the namespace that a path names (the os module has setns since Python 3.12 only)."""
-    handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    """Join the namespace that a path names."""
+    handle = way(path)
     try:
-        _check(_libc.setns(handle, 0), path)
+        take(handle)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, path) from error
     finally:
         os.close(handle)
 
@@ -51,13 +64,13 @@ def enter(path: str) -> None:
 @contextmanager
 def visit(path: str) -> Iterator[None]:
     """Be in another network namespace for a while: what is opened there stays there."""
-    home = os.open("/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+    home = way(OWN)
     try:
         enter(path)
         try:
             yield
         finally:
-            _check(_libc.setns(home, NEWNET), "back home")
+            take(home)
     finally:
         os.close(home)
 

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Places that probes are sent from: a process per network namespace, all at the same time."""
+"""Places that probes are sent from: network namespaces, all of them from one loop, because a socket
+stays in the namespace in which it was opened (network_namespaces(7))."""
 
 from __future__ import annotations
 
-import json
 import os
-from typing import Dict, List, Optional, Tuple
+from typing import Any, Dict, List, Optional
 
 from . import namespaces, probes
 
@@ -13,57 +13,60 @@ from . import namespaces, probes
 Places = Dict[str, Optional[str]]
 
 
+class Doors:
+    """Ways into the places that are used. As a context: afterwards we are home again.
+
+    ``shut``: why a place cannot be entered.
+    """
+
+    def __init__(self, places: Places) -> None:
+        self.places, self.here = places, ""
+        self.ways: Dict[str, int] = {}
+        self.shut: Dict[str, str] = {}
+
+    def __enter__(self) -> Doors:
+        self.ways[""] = namespaces.way(namespaces.OWN)
+        for name, path in self.places.items():
+            try:
+                self.enter("")  # where our own namespace has that path
+                self.ways[name] = namespaces.way(path or namespaces.OWN)
+                self.enter(name)
+            except OSError as error:
+                self.shut[name] = f"{name} cannot be entered: {error}"
+        return self
+
+    def enter(self, name: str) -> None:
+        """Raises OSError."""
+        if name != self.here:
+            namespaces.take(self.ways[name])
+            self.here = name
+
+    def __exit__(self, *_error: Any) -> None:
+        self.enter("")
+        for handle in self.ways.values():
+            os.close(handle)
+
+
 def run_everywhere(
     targets: List[probes.Target], places: Places, attempts: int, timeout: float
 ) -> List[probes.Result]:
     """Send each target's probes from the place that its `from` names; results in the order of
     the targets. ``timeout`` in seconds, per attempt."""
-    running = []
-    for name, path in places.items():
-        own = [target for target in targets if target["from"] == name]
-        if own:
-            running.append((own, *_fork(own, name, path, attempts, timeout)))
-    found: Dict[str, probes.Result] = {}
-    for own, child, reader in running:
-        with os.fdopen(reader, "rb") as stream:
-            answer = stream.read()
-        os.waitpid(child, 0)
-        results = json.loads(answer) if answer else _blind(own, "the prober ended early")
-        found.update({result["id"]: result for result in results})
-    return [found[target["id"]] for target in targets]
-
-
-def _blind(targets: List[probes.Target], why: str) -> List[probes.Result]:
-    return [probes.unseen(target, why) for target in targets]
-
-
-def _fork(
-    targets: List[probes.Target], name: str, path: Optional[str], attempts: int, timeout: float
-) -> Tuple[int, int]:
-    """A child in the place; returns its number and the pipe with its answer."""
-    reader, writer = os.pipe()
-    child = os.fork()
-    if child:
-        os.close(writer)
-        return child, reader
-    try:
-        os.close(reader)
-        results = _probe(targets, name, path, attempts, timeout)
-        with os.fdopen(writer, "wb") as stream:
-            stream.write(json.dumps(results).encode())
-    finally:
-        os._exit(0)
+    used = {target["from"] for target in targets}
+    with Doors({name: path for name, path in places.items() if name in used}) as doors:
+        able = [target for target in targets if target["from"] not in doors.shut]
+        found = {result["id"]: result for result in _probe(able, doors, attempts, timeout)}
+    return [
+        found.get(target["id"]) or probes.unseen(target, doors.shut[target["from"]])
+        for target in targets
+    ]
 
 
 def _probe(
-    targets: List[probes.Target], name: str, path: Optional[str], attempts: int, timeout: float
+    targets: List[probes.Target], doors: Doors, attempts: int, timeout: float
 ) -> List[probes.Result]:
     try:
-        if path is not None:
-            namespaces.enter(path)
-    except OSError as error:
-        return _blind(targets, f"{name} cannot be entered: {error}")
-    try:
-        return probes.run_probes(targets, attempts, timeout)
+        return probes.run_probes(targets, attempts, timeout, doors.enter)
     except Exception as error:  # whatever it is, it is not what the network did
-        return _blind(targets, f"the prober failed: {type(error).__name__}: {error}")
+        why = f"the prober failed: {type(error).__name__}: {error}"
+        return [probes.unseen(target, why) for target in targets]

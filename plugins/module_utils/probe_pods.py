@@ -164,7 +164,7 @@ def restart_container(pod: Pod, record: Dict[str, Any]) -> Dict[str, Any]:
 
 
 def probed(params: Dict[str, Any]) -> Dict[str, Any]:
-    """Send all probes, one process per place they are sent from, all at the same time."""
+    """Send all probes, from all places at the same time."""
     first, second = pods_of(params)
     where: places.Places = {"a": first.netns, "b": second.netns, "node": None}
     seconds = params["timeout_ms"] / 1000

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Probes: one loop per network namespace sends all of a node's probes and waits for answers.
+"""Probes: one loop sends all of a node's probes and waits for answers.
 
 Kinds: ``icmp`` (echo), ``tcp`` and ``udp`` (payload to the probe server, which says whom it saw),
 ``mtu_pass`` (a packet of exactly ``size`` bytes that must not be fragmented arrives) and
@@ -19,7 +19,7 @@ import selectors
 import socket
 import struct
 import time
-from typing import Any, Dict, List, Optional, Tuple
+from typing import Any, Callable, Dict, List, Optional, Tuple
 
 from .echo import Echo
 from .packets import ICMP_HEADER, IP_HEADER, echo_request, impossible, payload_for
@@ -31,6 +31,7 @@ PAUSE = 0.2  # after an error that comes at once: a next hop may answer in a mom
 
 Target = Dict[str, Any]
 Result = Dict[str, Any]
+Enter = Callable[[str], None]
 
 
 def result_of(target: Target, attempts: int, **found: Any) -> Result:
@@ -141,13 +142,14 @@ class Talk:
 
 
 class Loop:
-    """Runs probes in the current network namespace. ``timeout`` in seconds, per attempt."""
+    """Runs probes. ``timeout`` in seconds, per attempt; ``enter`` goes to the network namespace
+    that a target's `from` names, before a socket is opened there."""
 
-    def __init__(self, attempts: int, timeout: float) -> None:
-        self.attempts, self.timeout = attempts, timeout
+    def __init__(self, attempts: int, timeout: float, enter: Enter) -> None:
+        self.attempts, self.timeout, self.enter = attempts, timeout, enter
         self.selector = selectors.DefaultSelector()
         self.timers: List[Tuple[float, int, Probe, int]] = []
-        self.echoes: Dict[Tuple[int, bool], Echo] = {}
+        self.echoes: Dict[Tuple[str, int, bool], Echo] = {}
         self.pending: Dict[Tuple[int, int, int], Tuple[Probe, float]] = {}
         # Different from other pings' of this host; the payload decides anyway.
         self.counter = (os.getpid() & 0xFFFF) << 16
@@ -158,16 +160,28 @@ class Loop:
         """Every probe has a result afterwards, in bounded time."""
         rounds = len(probes) // IN_FLIGHT + 1
         end = time.monotonic() + rounds * self.attempts * self.timeout + 10
-        waiting = list(reversed(probes))
+        try:
+            self._run(list(reversed(probes)), end)
+        finally:
+            self._close(probes)
+        for probe in probes:
+            if probe.result is None:
+                probe.end(error="there was no time left for it", looked=False)
+
+    def _run(self, waiting: List[Probe], end: float) -> None:
         while (waiting or self.flying) and time.monotonic() < end:
             for _turn in range(min(BURST, len(waiting), IN_FLIGHT - self.flying)):
                 self.flying += 1
                 self._begin(waiting.pop())
             self._arrivals(0.0 if waiting and self.flying < IN_FLIGHT else 1.0)
             self._timeouts()
+
+    def _close(self, probes: List[Probe]) -> None:
+        """Who probes may live on."""
         for probe in probes:
-            if probe.result is None:
-                probe.end(error="there was no time left for it", looked=False)
+            self._hang_up(probe)
+        for echo in self.echoes.values():
+            echo.socket.close()
         self.selector.close()
 
     # --- sending ---------------------------------------------------------------
@@ -195,13 +209,16 @@ class Loop:
             self._failed(probe, error)
 
     def _talk(self, probe: Probe) -> Talk:
+        self.enter(probe.target["from"])
         probe.talk = Talk(probe)
         return probe.talk
 
     def _echo_for(self, probe: Probe) -> Echo:
-        key = (int(probe.family), probe.kind.startswith("mtu_"))
+        family, whole = int(probe.family), probe.kind.startswith("mtu_")
+        key = (probe.target["from"], family, whole)
         if key not in self.echoes:
-            self.echoes[key] = echo = Echo(*key)
+            self.enter(key[0])
+            self.echoes[key] = echo = Echo(family, whole)
             self.selector.register(echo.socket, selectors.EVENT_READ, echo)
         return self.echoes[key]
 
@@ -297,13 +314,16 @@ class Loop:
         self.flying -= 1
 
 
-def run_probes(targets: List[Target], attempts: int, timeout: float) -> List[Result]:
-    """Send the targets' probes from the current network namespace; one result each, in order."""
+def run_probes(
+    targets: List[Target], attempts: int, timeout: float, enter: Enter = lambda place: None
+) -> List[Result]:
+    """Send the targets' probes, each from the place that ``enter`` goes to by its name; one result
+    each, in order."""
     _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     reasons = [impossible(target) for target in targets]
     probes = [None if why else Probe(target) for target, why in zip(targets, reasons)]
-    Loop(attempts, timeout).run([probe for probe in probes if probe])
+    Loop(attempts, timeout, enter).run([probe for probe in probes if probe])
     return [
         (probe.result if probe else None) or unseen(target, str(why))
         for target, why, probe in zip(targets, reasons, probes)

@@ -13,9 +13,9 @@ description:
   - With O(state=started) two real pods are made through the node's CNI configuration. One app
     container answers probes, another one is killed and started again to see whether the pod keeps
     its address.
-  - With O(state=probed) one process per network namespace sends all probes of the node. An answer
-    must carry the payload that was sent. A probe that is lost is sent again, and the result says
-    so.
+  - With O(state=probed) all probes of the node are sent, from all places at the same time. An
+    answer must carry the payload that was sent. A probe that is lost is sent again, and the result
+    says so.
   - The module reports raw observations and judges nothing; the action
     P(podnet.fabric.verify#module) does.
 options:

@@ -3,8 +3,9 @@
 to the next.
 
 VXLAN has no authentication (RFC 7348, section 7), so the addresses that may send are a set (ADR
-0009 says where it is looked at). A change widens it before anybody sends from a new address, and narrows it after the last one has
-stopped: between the two the table is loaded with what this text adds to the rendered one.
+0009 says where it is looked at). A change widens it before anybody sends from a new address, and
+narrows it after the last one has stopped: between the two the table is loaded with what this text
+adds to the rendered one.
 """
 
 from __future__ import annotations

@@ -283,12 +283,18 @@ def test_a_helper_waits_for_probes_and_ends_with_the_pods(node: PodNode) -> None
     assert seen["errors"] == [] and [pod["addresses"] for pod in seen["pods"]] == [A, B]
     helper = int(node.sh("cat /run/podnet/verify/helper").split()[0])
     times = {"attempts": 3, "timeout_ms": 300}
+    home = node.sh(f"ls /proc/{helper}/fd | wc -l; readlink /proc/{helper}/ns/net")
     # Longer than a pipe holds, there and back.
     many = [target("a", "icmp", B["ipv4"], id=f"{number}".zfill(200)) for number in range(900)]
     for targets in (many, [target("a", "tcp", B["ipv6"])]):
         answer = ask_helper(node, state="probed", targets=targets, **times)
         assert answer and all(item["ok"] for item in answer["probes"]), answer
         assert len(answer["probes"]) == len(targets)
+    silent = [target(place, "tcp", "10.64.1.99") for place in ("node", "b", "a")]
+    answer = ask_helper(node, state="probed", targets=silent, **times)
+    assert answer and not any(item["ok"] for item in answer["probes"])
+    # Nothing of a probing is left open, and it is home again.
+    assert node.sh(f"ls /proc/{helper}/fd | wc -l; readlink /proc/{helper}/ns/net") == home
     wrong = ask_helper(node, state="probed", targets=[{}], **times)
     assert wrong and wrong["failed"] and "KeyError" in wrong["msg"]
     gone = ask_helper(node, state="absent")

@@ -69,7 +69,7 @@ def test_silent(kind: str, ok: bool) -> None:
 @pytest.mark.parametrize(("kind", "ok"), [("mtu_pass", False), ("mtu_exceed", True)])
 def test_too_long_is_not_tried_again(kind: str, ok: bool) -> None:
     made = probe(kind)
-    loop = probes.Loop(attempts=5, timeout=1)
+    loop = probes.Loop(attempts=5, timeout=1, enter=lambda place: None)
     loop._failed(made, OSError(errno.EMSGSIZE, "too long"))
     assert (outcome(made)["ok"], outcome(made)["error"]) == (ok, "too long")
 
