@@ -2,10 +2,9 @@
 """What the nftables table of a node keeps out: values for its template, and its way from one state
 to the next.
 
-VXLAN has no authentication (RFC 7348, section 7), so the addresses that may send are a set (ADR
-0009 says where it is looked at). A change widens it before anybody sends from a new address, and
-narrows it after the last one has stopped: between the two the table is loaded with what this text
-adds to the rendered one.
+VXLAN has no authentication (RFC 7348, section 7), so the addresses that may send are a set. A
+change widens it before anybody sends from a new address, and narrows it after the last one has
+stopped: between the two the table is loaded with what this text adds to the rendered one.
 """
 
 from __future__ import annotations
@@ -62,39 +61,49 @@ def untracked(fabric: Fabric) -> bool:
 
 
 def _tunnels(fabric: Fabric, plan: NodePlan, checked: bool) -> dict[str, list[str]]:
-    """Rules for encapsulated packets that arrive and that leave."""
-    links = [link for link in plan.links if link.vxlan and untracked(fabric)]
-    arriving = [rule for link in links for rule in tunnel_rules(link)]
-    if not checked:
-        arriving = [f"{_outer(link)} {_LOCAL} notrack" for link in links]
-    return {"arriving": arriving, "leaving": [f"{_outer(link)} notrack" for link in links]}
+    """Rules for encapsulated packets: which arriving and which leaving ones are not tracked, and
+    which are dropped."""
+    links = [link for link in plan.links if link.vxlan]
+    arriving = [f"{_outer(link)} fib daddr type local" for link in links]
+    if checked:
+        arriving = [f"udp dport {_vxlan(link).port} {_sender(link)}" for link in links]
+    leaving = [_outer(link) for link in links]
+    return {
+        "arriving": arriving if untracked(fabric) else [],
+        "leaving": leaving if untracked(fabric) else [],
+        "tunnel_rules": [tunnel_rule(link) for link in links if checked],
+    }
 
 
-# What only passes the node, such as a tunnel of pods' own, is nobody's business here.
-_LOCAL = "fib daddr type local"
+def tunnel_rule(link: Link) -> str:
+    """Drops the packets of one VXLAN device that come from elsewhere. At the input, because only
+    there it is sure that a packet is for the node: it may come to a broadcast address, or by a
+    VRF. What peers send is told by the first comparisons."""
+    vxlan = _vxlan(link)
+    return f"udp dport {vxlan.port} {_sender(link, '!= ')} {_vni(vxlan)} drop"
+
+
+def _sender(link: Link, operator: str = "") -> str:
+    family = family_of(_vxlan(link).local)
+    return f"{KEYWORD[family]} saddr {operator}@{SENDERS[family]}"
 
 
 def _outer(link: Link) -> str:
-    """Matches what is encapsulated for one VXLAN device. Devices of others may have the same port,
-    so the VNI is compared, too: 24 bits at byte 12 behind the start of the UDP header (RFC 7348,
-    section 5)."""
+    """Matches what is encapsulated for one VXLAN device."""
     vxlan = _vxlan(link)
-    return f"udp dport {vxlan.port} @th,96,24 {vxlan.vni}"
+    return f"udp dport {vxlan.port} {_vni(vxlan)}"
+
+
+def _vni(vxlan: Vxlan) -> str:
+    """Devices of others may have the same port, so the VNI is compared, too: 24 bits at byte 12
+    behind the start of the UDP header (RFC 7348, section 5)."""
+    return f"@th,96,24 {vxlan.vni}"
 
 
 def _vxlan(link: Link) -> Vxlan:
     if link.vxlan is None:
         raise AssertionError(f"{link.name} is no VXLAN device")
     return link.vxlan
-
-
-def tunnel_rules(link: Link) -> tuple[str, str]:
-    """The first lets in what peers encapsulate for a VXLAN device, by the fewest comparisons that
-    tell it; the second drops what comes from elsewhere."""
-    vxlan = _vxlan(link)
-    family = family_of(vxlan.local)
-    sender = f"{KEYWORD[family]} saddr @{SENDERS[family]}"
-    return f"udp dport {vxlan.port} {sender} notrack accept", f"{_outer(link)} {_LOCAL} drop"
 
 
 def _family(name: str) -> Family:
@@ -127,8 +136,8 @@ def _sources(plan: NodePlan) -> list[dict[str, str]]:
     rules = []
     for family in FAMILIES:
         rules += [(text, "drop") for text in _own(plan, family)]
-        rules += [(text, "return") for text in _ranges(plan, family)]
-    rules += [("fe80::/10", "return"), ("::", "return")]
+        rules += [(text, "accept") for text in _ranges(plan, family)]
+    rules += [("fe80::/10", "accept"), ("::", "accept")]
     return [
         {"keyword": KEYWORD[family_of(text)], "value": text, "verdict": verdict}
         for text, verdict in rules
@@ -233,6 +242,5 @@ def _wide(gone: Mapping[str, tuple[str, ...]], old: list[Link]) -> str:
             lines.append(f"add set inet podnet {name} {{ type {_family(name)}_addr; }}")
         if addresses:
             lines.append(f"add element inet podnet {name} {{ {', '.join(addresses)} }}")
-    rules = (rule for link in old for rule in tunnel_rules(link))
-    lines += [f"add rule inet podnet encapsulated {rule}" for rule in rules]
+    lines += [f"add rule inet podnet encapsulated {tunnel_rule(link)}" for link in old]
     return "\n".join(lines) + "\n"

@@ -84,6 +84,7 @@ def send(dev: str, frame: bytes) -> None:
 def encapsulated(source: str, target: str, port: int, vni: int, frame: bytes) -> None:
     family = socket.AF_INET6 if ":" in target else socket.AF_INET
     with socket.socket(family, socket.SOCK_DGRAM) as out:
+        out.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
         out.bind((source, 0))
         for _ in range(3):
             out.sendto(struct.pack("!II", 0x08000000, vni << 8) + frame, (target, port))

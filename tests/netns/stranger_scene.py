@@ -109,19 +109,24 @@ def greet(scene: Scene) -> None:
 # --- attacks; each says whether it worked --------------------------------------
 
 
-def vxlan_of_a_stranger(scene: Scene, family: str) -> bool:
+def vxlan_of_a_stranger(scene: Scene, family: str, to: str = "192.0.2.11") -> bool:
     """The right VNI, MAC and addresses, from an address of the underlay that is no node's."""
     vtep = locally_administered_mac(f"podnet vtep {ONE}")
     target = scene.address("victim", family)
     source = scene.address("far", family)
 
     def sends(port: int, word: str) -> None:
-        words = (STRANGER, "192.0.2.11", 4789, 64, vtep, "02:00:00:00:00:99")
+        words = (STRANGER, to, 4789, 64, vtep, "02:00:00:00:00:99")
         command = ["python3", str(ATTACKER), "vxlan", *words, target, source, port, word]
         inside = ["nsenter", f"--net={scene.router}", *map(str, command)]
         subprocess.run(inside, check=True)
 
     return scene.heard("victim", sends) == source
+
+
+def vxlan_to_everybody(scene: Scene, family: str) -> bool:
+    """The same to the broadcast address: what is for the node need not have its address."""
+    return vxlan_of_a_stranger(scene, family, "192.0.2.255")
 
 
 def vxlan_of_a_pod(scene: Scene, family: str) -> bool:
@@ -230,6 +235,7 @@ def _port(scene: Scene) -> str:
 
 ATTACKS = {
     "vxlan of a stranger": (vxlan_of_a_stranger, (V4, V6)),
+    "vxlan to everybody": (vxlan_to_everybody, (V4, V6)),
     "vxlan of a pod": (vxlan_of_a_pod, (V4, V6)),
     "foreign source to another node": (foreign_source_to_another_node, (V4, V6)),
     "source of another node": (source_of_another_node, (V4, V6)),
