@@ -6,6 +6,7 @@ A figure that was not measured is a dash.
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Callable
 from typing import Any
 
@@ -32,14 +33,16 @@ KERNEL = """One `ip -batch` of all lines in a new namespace; seconds of its CPU,
 does the work. One next hop for all routes is the least that the kernel can do, and what no fleet
 has. ADR 0007 is about the other forms; one metric for all is podnet's own before it."""
 DATAPATH = """One TCP stream of iperf3, and request and response of one byte over TCP by qperf.
-By hand: bridge, veth, routes and VXLAN by `ip`, without any filter, measured twice in each round;
-the two figures say what the noise is. Masquerading: the same with one rule of nftables, which
-brings conntrack; podnet's nodes have it, and their protections. Wires alone, where it was measured:
-podnet without either, by `podnet_masquerade: []`, `podnet_pod_identity: any`, `podnet_pod_sources:
-any` and `podnet_vxlan_from: anyone`, which is what by hand is. CPU is that of both ends and of all
-that the kernel does between them, on one machine; other work changes it little, and throughput
-much. The lab's router cuts what the VXLAN path carries into packets of the MTU, and no network card
-puts them together again, so there each packet pays for itself.
+A machine that is shared becomes faster and slower within minutes, so these ratios are each
+round's own, of which the median is taken. By hand: bridge, veth, routes and VXLAN by `ip`,
+without any filter, measured twice in each round; what is found for it again says what the noise
+is. Masquerading: the same with one rule of nftables, which brings conntrack; podnet's nodes have
+it, and their protections, but there VXLAN's own packets are not tracked (ADR 0009). Wires alone:
+podnet without either, by `podnet_masquerade: []`, `podnet_pod_identity: any`,
+`podnet_pod_sources: any` and `podnet_vxlan_from: anyone`, which is what by hand is. CPU is that
+of both ends and of all that the kernel does between them, on one machine. The lab's router cuts
+what the VXLAN path carries into packets of the MTU, and no network card puts them together again,
+so there each packet pays for itself.
 
 Why the default is slower than by hand: conntrack, which masquerading needs, takes about half of the
 difference, as the column says; the rest are the rules that hold pods to their own MAC and addresses
@@ -239,6 +242,11 @@ def datapath(rows: list[Row]) -> Summary:
         (count, *(figure(rows, name, routes=count) for name in names))
         for count in different(rows, "routes")
     ]
+    beside = [
+        (path, wiring, *worth(rows, wiring, path=path, family="ipv4"))
+        for path in different(rows, "path")
+        for wiring in HANDS[2:]
+    ]
     head = ("Path", "Pods", "Gbit/s", "by hand", "CPU s for a GB", "by hand", "again")
     head += ("masquerading", "÷ masquerading", "Round trip µs", "by hand")
     more = ("Routes", "Gbit/s", "CPU s for a GB", "Round trip µs")
@@ -246,24 +254,44 @@ def datapath(rows: list[Row]) -> Summary:
         "Packets",
         DATAPATH,
         ratios,
-        [table("Paths", head, made), table("Routed, with more routes", more, filled)],
+        [
+            table("Paths, medians", head, made),
+            table("IPv4 by hand ÷ by hand", ("Path", "Wiring", *WORTH), beside),
+            table("Routed, with more routes", more, filled),
+        ],
     )
 
 
 def by_hand(rows: list[Row], wiring: str, name: str, path: str, family: str) -> list[Ratio]:
     """What podnet's path is worth, in what the same path by hand is."""
-    keys = {"path": path, "family": family}
-    speed, cpu, trip = (
-        [figure(rows, field, wiring=one, **keys) for one in (wiring, "by hand")]
-        for field in ("gbit", "cpu_s_per_gb", "round_trip_us")
-    )
+    found = worth(rows, wiring, path=path, family=family)
     return [
-        Ratio(f"{name}: {path}, {family}: {what} ÷ by hand", found, 0.97, 1, most=False)
-        for what, found in (
-            ("throughput", ratio(*speed)),
-            ("bytes for a second of CPU", ratio(*reversed(cpu))),
-            ("round trips", ratio(*reversed(trip))),
-        )
+        Ratio(f"{name}: {path}, {family}: {what} ÷ by hand", one, 0.97, 1, most=False)
+        for what, one in zip(WORTH, found, strict=True)
+    ]
+
+
+# What is compared → the field, and whether more of it is better.
+WORTH = {
+    "throughput": ("gbit", True),
+    "bytes for a second of CPU": ("cpu_s_per_gb", False),
+    "round trips": ("round_trip_us", False),
+}
+
+
+def worth(rows: list[Row], wiring: str, **keys: Any) -> list[float | None]:
+    """Medians of the ratios of each round's own pair, as WORTH has them; 1 is by hand."""
+    chosen = [row for row in rows if all(row.get(k) == v for k, v in keys.items())]
+    hand, other = (
+        {row["round"]: row for row in chosen if row.get("wiring") == one}
+        for one in ("by hand", wiring)
+    )
+    pairs = [(other[n], hand[n]) for n in other if n in hand]
+    return [
+        round(statistics.median((a[of] / b[of]) ** (1 if more else -1) for a, b in pairs), 3)
+        if pairs
+        else None
+        for of, more in WORTH.values()
     ]
 
 
