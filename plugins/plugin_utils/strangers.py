@@ -53,10 +53,8 @@ def template_values(fabric: Fabric, plan: NodePlan) -> dict[str, Any]:
 
 
 def untracked(fabric: Fabric) -> bool:
-    """Whether nodes keep the kernel's connection tracking away from encapsulated packets. It would
-    cost each of them more than podnet's own rules do, and keep an entry for every flow in a tunnel
-    beside that of the flow itself. Where podnet neither brings it nor looks at these packets, they
-    are left as they are."""
+    """Whether nodes keep the kernel's connection tracking away from encapsulated packets (ADR
+    0009). Where podnet neither brings it nor looks at these packets, they are left as they are."""
     return bool(fabric.masquerade) or fabric.vxlan_from == "fleet"
 
 
@@ -66,7 +64,7 @@ def _tunnels(fabric: Fabric, plan: NodePlan, checked: bool) -> dict[str, list[st
     links = [link for link in plan.links if link.vxlan]
     arriving = [f"{_outer(link)} fib daddr type local" for link in links]
     if checked:
-        arriving = [f"udp dport {_vxlan(link).port} {_sender(link)}" for link in links]
+        arriving = [f"{_outer(link)} {_sender(link)}" for link in links]
     leaving = [_outer(link) for link in links]
     return {
         "arriving": arriving if untracked(fabric) else [],

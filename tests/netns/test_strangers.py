@@ -5,6 +5,7 @@ show nothing."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -20,7 +21,6 @@ from stranger_scene import (
     BRIDGE_MAC,
     GATEWAY,
     OFF,
-    STRANGER,
     V4,
     V6,
     Scene,
@@ -68,10 +68,19 @@ def test_the_kernel_tracks_what_pods_send_and_not_what_it_travels_in(tried: Scen
     for family in (V4, V6):
         tried.inside("victim", f"ping -c1 -W5 {tried.address('far', family)}")
     for node in (ONE, THREE):
-        found = tried.fleet.ssh(node, "cat /proc/net/nf_conntrack")
+        found = tried.fleet.ssh(node, TRACKED)
         assert f"dst={tried.address('far', V4)} " in found
         outer = [line for line in found.splitlines() if "dport=4789 " in line]
-        assert [line for line in outer if STRANGER not in line] == []
+        assert [line for line in outer if "198.51.100.11" in line] == []
+    # Another VXLAN on the same port, of the same nodes, is not podnet's business.
+    words = "192.0.2.11 192.0.2.12 4789 65 02:00:00:00:00:01 02:00:00:00:00:02 10.9.9.1 10.9.9.2"
+    tried.fleet.ssh(ONE, f"python3 {ATTACKER} vxlan {words} 9 word")
+    for node in (ONE, TWO):
+        found = tried.fleet.ssh(node, TRACKED)
+        assert re.search(r"src=192\.0\.2\.11 dst=192\.0\.2\.12 .*dport=4789 ", found)
+
+
+TRACKED = "cat /proc/net/nf_conntrack"
 
 
 def test_a_pod_that_lies_from_the_first_packet_on_is_named(scene: Scene) -> None:

@@ -56,7 +56,11 @@ def test_only_peers_by_vxlan_may_send() -> None:
 @pytest.mark.parametrize(
     ("changes", "arriving", "leaving"),
     [
-        ({}, ["udp dport 4789 ip saddr @vteps4"], ["udp dport 4789 @th,96,24 64"]),
+        (
+            {},
+            ["udp dport 4789 @th,96,24 64 ip saddr @vteps4"],
+            ["udp dport 4789 @th,96,24 64"],
+        ),
         (
             {"podnet_vxlan_from": "anyone"},
             ["udp dport 4789 @th,96,24 64 fib daddr type local"],
