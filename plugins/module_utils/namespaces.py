@@ -14,7 +14,6 @@ import os
 import signal
 import socket
 import struct
-import sys
 from contextlib import contextmanager, suppress
 from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional
 
@@ -193,7 +192,7 @@ def _live(body: Callable[[], Callable[[], Any]], writer: int) -> None:
     try:
         goes_on()
     except BaseException as error:
-        print(f"{type(error).__name__}: {error}", file=sys.stderr, flush=True)
+        os.write(2, f"{type(error).__name__}: {error}\n".encode())
         os._exit(1)
     os._exit(0)
 
