@@ -44,18 +44,17 @@ def way(path: str) -> int:
     return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
 
 
-def take(handle: int) -> None:
-    """Join the namespace behind a handle (the os module has setns since Python 3.12 only)."""
-    _check(_libc.setns(handle, 0), "setns")
+def take(handle: int, what: str) -> None:
+    """Join the namespace behind a handle (the os module has setns since Python 3.12 only). Raises
+    OSError, which names ``what``."""
+    _check(_libc.setns(handle, 0), what)
 
 
 def enter(path: str) -> None:
     """Join the namespace that a path names."""
     handle = way(path)
     try:
-        take(handle)
-    except OSError as error:
-        raise OSError(error.errno, error.strerror, path) from error
+        take(handle, path)
     finally:
         os.close(handle)
 
@@ -69,7 +68,7 @@ def visit(path: str) -> Iterator[None]:
         try:
             yield
         finally:
-            take(home)
+            take(home, "back home")
     finally:
         os.close(home)
 

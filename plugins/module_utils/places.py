@@ -38,7 +38,7 @@ class Doors:
     def enter(self, name: str) -> None:
         """Raises OSError."""
         if name != self.here:
-            namespaces.take(self.ways[name])
+            namespaces.take(self.ways[name], self.places.get(name) or namespaces.OWN)
             self.here = name
 
     def __exit__(self, *_error: Any) -> None:

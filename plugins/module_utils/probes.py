@@ -177,7 +177,7 @@ class Loop:
             self._timeouts()
 
     def _close(self, probes: List[Probe]) -> None:
-        """Who probes may live on."""
+        """Leave no socket open: the process may live on and probe again."""
         for probe in probes:
             self._hang_up(probe)
         for echo in self.echoes.values():

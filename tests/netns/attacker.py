@@ -101,7 +101,7 @@ def listen(port: int, seconds: float, word: str) -> None:
         while (left := end - time.monotonic()) > 0:
             if select.select([into], [], [], left)[0]:
                 data, address = into.recvfrom(2048)
-                if data == word.encode():
+                if data.endswith(word.encode()):  # of a tunnel, too
                     print(f"heard {address[0].removeprefix('::ffff:')}", flush=True)
                     return
         print("silence", flush=True)

@@ -80,6 +80,16 @@ def test_the_kernel_tracks_what_pods_send_and_not_what_it_travels_in(tried: Scen
         assert re.search(r"src=192\.0\.2\.11 dst=192\.0\.2\.12 .*dport=4789 ", found)
 
 
+def test_a_tunnel_of_pods_passes_their_nodes(tried: Scene) -> None:
+    """Of podnet's own VNI and port: it comes by a node and is not for it."""
+    ends = (tried.address("attacker", V4), tried.address("far", V4))
+    frame = ("02:00:00:00:00:01", "02:00:00:00:00:02", "10.9.9.1", "10.9.9.2", 9)
+    heard = tried.heard(
+        "far", lambda _port, word: tried.attack("vxlan", *ends, 4789, 64, *frame, word), 4789
+    )
+    assert heard == ends[0]
+
+
 TRACKED = "cat /proc/net/nf_conntrack"
 
 
