@@ -8,6 +8,7 @@ import gc
 import ipaddress
 import time
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from ansible.plugins.action import ActionBase
@@ -28,7 +29,7 @@ from ..plugin_utils.verdicts.judge import judge
 from ..plugin_utils.verdicts.learned import read_heard
 from ..plugin_utils.verdicts.observations import read_probes, read_start
 from ..plugin_utils.verdicts.problems import problems_of
-from ..plugin_utils.verdicts.results import as_text
+from ..plugin_utils.verdicts.results import Result, as_text
 from ..plugin_utils.verdicts.scene import POD_A, Run, Scene
 from ..plugin_utils.verdicts.speed import measured_pairs
 from ..plugin_utils.workspace import Workspace, WorkspaceError, node_modules, write
@@ -230,23 +231,27 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types
         names = [node.name for node in scene.nodes]
         probed = {name: read_probes(self._saved("probe", name)) for name in names}
         results = judge(scene, probed)
-        totals = lines_of.summary(scene, probed, results)
-        problems = problems_of(scene.fabric, names, results)
-        self._save_results(scene, totals, [result.to_dict() for result in results])
-        of, verdict = lines_of.cells(results), lines_of.verdict(totals)
+        totals, of = lines_of.summary(scene, probed, results), lines_of.cells(results)
+        verdict = lines_of.verdict(totals)
         done = {
             "verdict": verdict,
             "summary": totals,
             "stdout_lines": lines_of.matrix_lines(names, of),
             "podnet_summary": lines_of.sentence(totals),
         }
-        nodes = names if self._run()["model"] else sorted(needed(scene.fabric, results))
+        run = self._run()
+        with ThreadPoolExecutor(1) as beside:
+            # Where all holds nobody is going to look at the pods: they end while this is written.
+            over = verdict == "pass" and not run["model"]
+            stopping = beside.submit(self._stop) if over else None
+            self._save_results(scene, run, totals, results)
+            stopped = stopping.result() if stopping else {}
+        nodes = names if run["model"] else sorted(needed(scene.fabric, results))
         look = {"nodes": nodes, "pods": _talked_to(scene)}
         self._workspace.save("observed/look.json", look)
         if verdict == "pass":
-            # Nobody is going to look at the pods.
-            stopped = {} if self._run()["model"] else self._stop()
             return {**done, **stopped, "podnet_lines": ["", *done["stdout_lines"], ""]}
+        problems = problems_of(scene.fabric, names, results)
         matrix = lines_of.matrix_lines(names, of, lines_of.MESSAGE)
         # The run fails with the causes, after the nodes concerned were looked at.
         return {**done, "podnet_lines": ["", *matrix, "", *lines_of.problem_lines(problems), ""]}
@@ -329,9 +334,12 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types
             last.replace(observed / "results.previous.json")
 
     def _save_results(
-        self, scene: Scene, totals: Mapping[str, Any], results: list[dict[str, Any]]
+        self,
+        scene: Scene,
+        run: Mapping[str, Any],
+        totals: Mapping[str, Any],
+        results: list[Result],
     ) -> None:
-        run = self._run()
         saved = {
             "schema": 1,
             "began": run["began"],
@@ -341,7 +349,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types
             "fabric": scene.fabric.to_dict(),
             "pods": {node.name: _addresses(scene, node.name) for node in scene.nodes},
             "measured": self._speeds(scene),
-            "results": results,
+            "results": [result.to_dict() for result in results],
         }
         write(self._workspace.state / "observed" / "results.json", as_text(saved))
 

@@ -91,8 +91,9 @@ def remove_folder(path: str) -> None:
 def write_json(path: str, data: Mapping[str, Any]) -> None:
     """Atomic: a crash leaves the old or the new content."""
     os.makedirs(os.path.dirname(path), exist_ok=True)
+    text = json.dumps(data, sort_keys=True)  # at once and without indent, as C can do it
     with open(path + ".new", "w", encoding="utf-8") as stream:
-        json.dump(data, stream, indent=1, sort_keys=True)
+        stream.write(text)
         stream.flush()
         os.fsync(stream.fileno())
     os.replace(path + ".new", path)

@@ -103,55 +103,61 @@ def same(pid: int, path: str) -> bool:
 
 
 class Program(NamedTuple):
-    """What to start: ``before`` runs in a passing parent (its namespaces for children count),
-    ``inside`` in the process itself once it may go on, then the program takes its place. With a
-    ``body`` nothing takes its place: that prepares, and returns what then goes on; its starter
-    waits until it is prepared."""
+    """What to start: ``inside`` runs in the process itself once it may go on, then the program
+    takes its place. With a ``body`` nothing takes its place: that prepares, and returns what then
+    goes on; its starter waits until it is prepared. ``first``: of a PID namespace of its own."""
 
     argv: List[str]
     env: Dict[str, str]
     workdir: str
     log: str
-    before: Callable[[], None]
     inside: Callable[[], None]
     executable: Optional[str] = None
     body: Optional[Callable[[], Callable[[], Any]]] = None
+    first: bool = False
 
 
 def start(program: Program, known: Callable[[int], None]) -> int:
-    """Start a process that outlives us; ``known`` writes its number down before it goes on.
-    Raises OSError with what the process says when it does not come to its program."""
+    """Start a process that outlives us: the node's init inherits it, and reaps it when we have
+    ended. ``known`` writes its number down before it goes on. Raises OSError with what the process
+    says when it does not come to its program. Needs that we are one thread (unshare(2))."""
     go_reader, go_writer = os.pipe()
     reader, writer = os.pipe()
-    passing = os.fork()
-    if not passing:
+    child = _fork_first() if program.first else os.fork()
+    if not child:
         os.close(go_writer)
         os.close(reader)
-        _pass(program, go_reader, writer)
+        _child(program, go_reader, writer)
     os.close(go_reader)
     os.close(writer)
     with os.fdopen(reader, "rb") as answers, os.fdopen(go_writer, "wb", buffering=0) as go:
-        first = answers.readline().decode(errors="replace").strip()
-        os.waitpid(passing, 0)
-        if not first.isdigit():
-            raise OSError(first or "the process ended before it began")
-        known(int(first))
-        go.write(b".")
+        known(child)
+        with suppress(BrokenPipeError):  # it has ended already, and says why
+            go.write(b".")
         # The pipe closes when the program takes over (close on exec), or after an error.
         error = answers.read().decode(errors="replace").strip()
     if error:
         raise OSError(error)
-    return int(first)
+    return child
 
 
-def _pass(program: Program, go: int, writer: int) -> None:
-    """The passing parent: it ends at once, and the node's init inherits and reaps its child."""
+def _fork_first() -> int:
+    """fork(2) into a new PID namespace; who we start next is in ours again."""
+    home, child = way("/proc/self/ns/pid"), -1
     try:
-        program.before()
-        child = os.fork()
-        if child:
-            os.write(writer, f"{child}\n".encode())
-            os._exit(0)
+        unshare(NEWPID)
+        try:
+            child = os.fork()
+        finally:
+            if child:
+                take(home, "back home")
+    finally:
+        os.close(home)
+    return child
+
+
+def _child(program: Program, go: int, writer: int) -> None:
+    try:
         if os.read(go, 1):
             _become(program, writer)
     except BaseException as error:
@@ -198,7 +204,7 @@ def _live(body: Callable[[], Callable[[], Any]], writer: int) -> None:
 
 def forked(body: Callable[[], Callable[[], Any]], log: str) -> Program:
     """A process of its own in the namespaces that we are in."""
-    return Program([], {}, "/", log, lambda: None, lambda: None, None, body)
+    return Program([], {}, "/", log, lambda: None, body=body)
 
 
 def name_process(name: str) -> None:
@@ -219,7 +225,7 @@ def pause(name: str, log: str) -> Program:
         socket.sethostname(name)
         loopback_up()
 
-    return Program([title, FOREVER], {}, "/", log, lambda: None, inside, path)
+    return Program([title, FOREVER], {}, "/", log, inside, path)
 
 
 def loopback_up() -> None:
@@ -239,12 +245,10 @@ def app(
 ) -> Program:
     """An app container: joins the infra container, with its own mount and PID namespace."""
 
-    def before() -> None:
+    def inside() -> None:
         for kind in SHARED:
             enter(f"/proc/{infra}/ns/{kind}")
-        unshare(NEWNS | NEWPID)
-
-    def inside() -> None:
+        unshare(NEWNS)
         mount("none", "/", "none", MS_REC | MS_PRIVATE)
         mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC)
         try:
@@ -253,4 +257,4 @@ def app(
         except OSError as error:
             os.write(2, f"podnet: /sys stays the node's: {error}\n".encode())
 
-    return Program(argv, env, workdir, log, before, inside, None, body)
+    return Program(argv, env, workdir, log, inside, None, body, first=True)

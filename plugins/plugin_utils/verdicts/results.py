@@ -56,12 +56,13 @@ class Result:
 # There are a hundred thousand results of a large fleet, and each is written and read.
 NAMES: tuple[str, ...] = tuple(field.name for field in fields(Result))
 VALUES_OF, ITEMS_OF = attrgetter(*NAMES), itemgetter(*NAMES)
+LINE = json.JSONEncoder(ensure_ascii=False, check_circular=False)
 
 
 def as_text(data: Mapping[str, Any]) -> str:
     """JSON with each of ``results`` on a line of its own, behind everything else: small to write,
     quick to read, and with grep and diff a person finds a line in it."""
     head = {name: value for name, value in data.items() if name != "results"}
-    body = ",\n".join(json.dumps(item, ensure_ascii=False) for item in data["results"])
+    body = ",\n".join(map(LINE.encode, data["results"]))
     text = json.dumps(head, indent=1, ensure_ascii=False).removesuffix("\n}")
     return f'{text},\n "results": [\n{body}\n ]\n}}\n'
