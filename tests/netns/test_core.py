@@ -49,6 +49,23 @@ def test_second_converge_does_and_writes_nothing(bench: Bench) -> None:
     assert bench.dump() == kernel
 
 
+def test_nothing_is_taken_away_from_where_the_program_is_called(bench: Bench) -> None:
+    """A session begins in root's home. What the table learned of a pod that is gone is deleted by
+    words that a file there may have as its name."""
+    words = ["delete", "element", "bridge", "podnet", "ports", "vethgone"]
+    learned = """nft add element bridge podnet ports '{ "vethgone" }'"""
+    bench.settled(fleet())
+    bench.sh(f"mkdir /run/here && cd /run/here && touch {' '.join(words)} && {learned}")
+    moved = fleet(node_1={"podnet_pod_cidrs": ["10.64.101.0/24", "fd00:64:0:101::/64"]})
+    run = bench.carry_out(*bench.look(moved), prefix="cd /run/here\n")
+    assert run.outcome.state == "committed" and "nft podnet.nft" in run.commands
+    assert "vethgone" not in bench.sh("nft list set bridge podnet ports")
+    assert bench.sh("ls /run/here").split() == sorted(words)
+    said = bench.sh(f"{learned}; cd /run/here && /usr/local/sbin/podnet-node heal 2>&1")
+    assert "vethgone" not in bench.sh("nft list set bridge podnet ports")
+    assert (said, bench.sh("ls /run/here").split()) == ("", sorted(words))
+
+
 def test_generation_on_the_node_is_what_was_rendered(bench: Bench) -> None:
     fabric = fleet()
     bench.settled(fabric)

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 from pathlib import Path
 
@@ -148,3 +149,17 @@ def test_the_node_program_is_posix_shell() -> None:
     for shell in ("sh", "dash", "bash --posix"):
         program = workspace.node_program()
         subprocess.run([*shell.split(), "-n"], input=program, text=True, check=True)
+
+
+def test_what_the_node_program_takes_away_at_its_end_is_its_own() -> None:
+    """Shell functions share their variables, and a word that came into one of these would be
+    removed from wherever the program was called."""
+    program = workspace.node_program()
+    trap = re.search(r"trap '(rm -rf .*)' EXIT", program)
+    assert trap
+    names = re.findall(r"\$\{(\w+):\+", trap[1])
+    assert len(names) == 2
+    assert re.sub(r'\$\{(\w+):\+"\$\1"\}|"\$run/lock"', "", trap[1]).split() == ["rm", "-rf"]
+    for name in names:
+        found = set(re.findall(rf"\b{name}=(\S*)", program))
+        assert found <= {"''", "", "$root/txn.old", "$run/timer"}, found

@@ -31,7 +31,7 @@ table bridge podnet'
 forget_ports() {
   listed=$(nft list table bridge podnet) || return
   case $listed in *elements*) ;; *) return 0 ;; esac
-  gone=$(printf '%s\n' "$listed" | awk '
+  deletions=$(printf '%s\n' "$listed" | awk '
     $1 == "set" { set = $2 }
     sub(/.*elements = \{/, "") { inside = 1 }
     inside {
@@ -44,7 +44,7 @@ forget_ports() {
       }
       if (last) inside = 0
     }')
-  [ -z "$gone" ] || printf '%s\n' "$gone" | nft -f -
+  [ -z "$deletions" ] || printf '%s\n' "$deletions" | nft -f -
 }
 record_nft() {  # [FILE]: that was loaded, with $tables; without one $loaded is its digest
   text=$(list_nft) && folder "$run" && sums=$(printf '%s\n' "$text" | sha256sum - "$@") || return
