@@ -12,7 +12,6 @@ own words which packets are the pods'; everything else is left to it.
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -20,7 +19,7 @@ from .changes import PROGRAM, Change, ChangeSet
 from .intent.model import Fabric, Family, family_of
 from .kernel.objects import Command
 from .kernel.state import State
-from .plan import NodePlan
+from .plan import NodePlan, pod_ranges
 
 HEADER = "# podnet's: it goes at reset, and with podnet_coexist: never.\n"
 NOTHING = Command("-", "")
@@ -72,17 +71,6 @@ def _heal_after(fabric: Fabric, plan: NodePlan) -> str:
     # third is ifupdown's: a restart takes the underlay down, and with it every route over it.
     heal = f"-{PROGRAM} heal"
     return f"{HEADER}[Service]\nExecStartPost={heal}\nExecReload={heal}\n"
-
-
-def pod_ranges(fabric: Fabric, plan: NodePlan, family: Family) -> tuple[str, ...]:
-    """Where pods are: the cluster's ranges, and those that retire and lie outside."""
-    cluster = [ipaddress.ip_network(cidr) for cidr in fabric.cluster_cidrs]
-    found = [str(cidr) for cidr in cluster]
-    for text in plan.retiring_anywhere:
-        retiring = ipaddress.ip_network(text)
-        if not any(c.version == retiring.version and retiring.subnet_of(c) for c in cluster):  # type: ignore[arg-type]
-            found.append(text)
-    return tuple(cidr for cidr in found if family_of(cidr) == family)
 
 
 def _overlay_port(fabric: Fabric, plan: NodePlan, family: Family) -> int | None:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import hashlib
+import ipaddress
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -336,3 +337,14 @@ def digest(files: dict[str, str]) -> str:
     for name in sorted(files):
         total.update(f"{name}\0{len(files[name])}\0{files[name]}".encode())
     return total.hexdigest()
+
+
+def pod_ranges(fabric: Fabric, plan: NodePlan, family: Family) -> tuple[str, ...]:
+    """Where pods are: the cluster's ranges, and those that retire and lie outside."""
+    cluster = [ipaddress.ip_network(cidr) for cidr in fabric.cluster_cidrs]
+    found = [str(cidr) for cidr in cluster]
+    for text in plan.retiring_anywhere:
+        retiring = ipaddress.ip_network(text)
+        if not any(c.version == retiring.version and retiring.subnet_of(c) for c in cluster):  # type: ignore[arg-type]
+            found.append(text)
+    return tuple(cidr for cidr in found if family_of(cidr) == family)

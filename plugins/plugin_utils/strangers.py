@@ -10,7 +10,7 @@ stopped: between the two the table is loaded with what this text adds to the ren
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -18,7 +18,7 @@ from typing import Any
 from .intent.model import FAMILIES, Fabric, Family, family_of, gateway_of, link_local_of
 from .kernel.objects import Link, Vxlan
 from .kernel.state import State
-from .plan import NodePlan
+from .plan import NodePlan, pod_ranges
 
 # Set of the underlay addresses that may send encapsulated packets, by family.
 SENDERS: Mapping[Family, str] = {"ipv4": "vteps4", "ipv6": "vteps6"}
@@ -46,6 +46,7 @@ def template_values(fabric: Fabric, plan: NodePlan) -> dict[str, Any]:
             for name, addresses in allowed.items()
         ],
         **_tunnels(fabric, plan, bool(allowed)),
+        "between_pods": _between_pods(fabric, plan) if fabric.pod_tracking == "outside" else [],
         "sources": _sources(plan) if fabric.pod_sources == "own_ranges" else [],
         "identity": _identity(fabric, plan) if bound else {},
         "to_node": _to_node(fabric, plan),
@@ -55,7 +56,8 @@ def template_values(fabric: Fabric, plan: NodePlan) -> dict[str, Any]:
 def untracked(fabric: Fabric) -> bool:
     """Whether nodes keep the kernel's connection tracking away from encapsulated packets (ADR
     0009). Where podnet neither brings it nor looks at these packets, they are left as they are."""
-    return bool(fabric.masquerade) or fabric.vxlan_from == "fleet"
+    asks = fabric.pods_to_node == "established"
+    return bool(fabric.masquerade) or asks or fabric.vxlan_from == "fleet"
 
 
 def _tunnels(fabric: Fabric, plan: NodePlan, checked: bool) -> dict[str, list[str]]:
@@ -71,6 +73,23 @@ def _tunnels(fabric: Fabric, plan: NodePlan, checked: bool) -> dict[str, list[st
         "leaving": leaving if untracked(fabric) else [],
         "tunnel_rules": [tunnel_rule(link) for link in links if checked],
     }
+
+
+def _between_pods(fabric: Fabric, plan: NodePlan) -> list[str]:
+    """Matches what pods send one another. What they send to the node's own gateways is left out, so
+    that the node's firewall knows the answers that it gets."""
+    rules = []
+    for family in FAMILIES:
+        ranges, own = pod_ranges(fabric, plan, family), _gateways(plan, family)
+        if ranges and own:
+            word, pods = KEYWORD[family], _set(ranges)
+            rules.append(f"{word} saddr {pods} {word} daddr {pods} {word} daddr != {_set(own)}")
+    return rules
+
+
+def _set(items: Sequence[str]) -> str:
+    """As nft writes it: one without braces is the faster comparison."""
+    return items[0] if len(items) == 1 else f"{{ {', '.join(items)} }}"
 
 
 def tunnel_rule(link: Link) -> str:
@@ -174,15 +193,11 @@ def _to_node(fabric: Fabric, plan: NodePlan) -> dict[str, Any]:
     if fabric.pods_to_node == "allow":
         return {}
     ports = [text.split("/") for text in fabric.pods_to_node_ports]
-    ranges = (*fabric.cluster_cidrs, *plan.retiring_anywhere)
+    ranges = {family: pod_ranges(fabric, plan, family) for family in FAMILIES}
     return {
         "answers": fabric.pods_to_node == "established",
         "ports": [f"{protocol} . {port}" for protocol, port in ports],
-        "pods": {
-            KEYWORD[family]: sorted({c for c in ranges if family_of(c) == family})
-            for family in FAMILIES
-            if any(family_of(c) == family for c in ranges)
-        },
+        "pods": {KEYWORD[family]: sorted(of) for family, of in ranges.items() if of},
         "devices": [link.name for link in plan.links],
     }
 

@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Topic `datapath`: packets between podnet's pods, and between pods wired by hand with `ip`.
 
-`make bench T=datapath`. Three labs of the same inventory: one converged as podnet does by default,
-with its protections; one with variables that take away whatever podnet does beside connecting pods;
-in the third the same paths by hand, and nothing else, or with masquerading, which every pod network
+`make bench T=datapath`. Four labs of the same inventory: one converged as podnet does by default,
+with its protections; one where connections between pods are not tracked, beside that the same; one
+with variables that take away whatever podnet does beside connecting pods;
+in the last the same paths by hand, and nothing else, or with masquerading, which every pod network
 needs to reach the outside and which brings the kernel's connection tracking. By hand is measured
 twice, so that the page shows what the noise is. iperf3 for throughput and the CPU time of its two
 ends, in which the kernel carries the packets, qperf for round trips; all take turns. Then podnet's
-pods with more and more routes on their nodes. About six minutes in five rounds.
+pods with more and more routes on their nodes. About eight minutes in five rounds.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import os
 import subprocess
 import sys
 import tempfile
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +40,7 @@ WIRES = Spec(
         "podnet_vxlan_from": "anyone",
     },
 )
+UNTRACKED = Spec(segments=SEGMENTS, extra={"podnet_pod_tracking": "outside"})
 MTU, VNI = 1450, 77  # what podnet gives pods here; by hand it is the same
 # Path → (node of the client, node of the server).
 PATHS = {
@@ -46,9 +49,14 @@ PATHS = {
     "VXLAN": ("node-1", "node-3"),
 }
 FILLED = (10, 1000, 10000)
+PODNET = {
+    "podnet": SPEC,
+    "podnet, pods not tracked": UNTRACKED,
+    "podnet, wires alone": WIRES,
+}
 WIRINGS = {
-    "ipv4": ("podnet", "podnet, wires alone", "by hand", "by hand again", "by hand, masquerading"),
-    "ipv6": ("podnet", "podnet, wires alone", "by hand"),
+    "ipv4": (*PODNET, "by hand", "by hand again", "by hand, masquerading"),
+    "ipv6": (*PODNET, "by hand"),
 }
 MASQUERADE = """table ip hand {
   chain out {
@@ -221,29 +229,26 @@ def main() -> None:
     words.add_argument("--seconds", type=int, default=1)
     asked = words.parse_args()
     store = Store("datapath", fresh=True)
-    with tempfile.TemporaryDirectory() as name:
-        folders = [Path(name) / side for side in ("podnet", "wires", "hand")]
-        for folder in folders:
+    with tempfile.TemporaryDirectory() as name, ExitStack() as labs:
+        fleets = []
+        for number, spec in enumerate((*PODNET.values(), SPEC)):
+            folder = Path(name) / str(number)
             folder.mkdir()
-        with (
-            Fleet(folders[0], SPEC, f"bench-p{os.getpid()}") as one,
-            Fleet(folders[1], WIRES, f"bench-w{os.getpid()}") as two,
-            Fleet(folders[2], SPEC, f"bench-h{os.getpid()}") as three,
-        ):
-            podnet, wires, hand = Podnet(one), Podnet(two), ByHand(three)
-            sides = {"podnet": podnet, "podnet, wires alone": wires}
-            for side in (podnet, wires, hand):
-                side.build()
-                side.serve()
-            for number in range(asked.rounds):
-                for path in PATHS:
-                    for family, wirings in WIRINGS.items():
-                        # None is always the first after another's.
-                        for wiring in rotated(wirings, number):
-                            row = {"round": number, "path": path, "family": family}
-                            found = wired(sides, hand, wiring, path, family, asked.seconds)
-                            store.add({**row, "wiring": wiring, **found})
-            filled(store, podnet, asked.rounds, asked.seconds)
+            fleets.append(labs.enter_context(Fleet(folder, spec, f"bench-{number}-{os.getpid()}")))
+        sides = dict(zip(PODNET, map(Podnet, fleets), strict=False))
+        hand = ByHand(fleets[-1])
+        for side in (*sides.values(), hand):
+            side.build()
+            side.serve()
+        for number in range(asked.rounds):
+            for path in PATHS:
+                for family, wirings in WIRINGS.items():
+                    # None is always the first after another's.
+                    for wiring in rotated(wirings, number):
+                        row = {"round": number, "path": path, "family": family}
+                        found = wired(sides, hand, wiring, path, family, asked.seconds)
+                        store.add({**row, "wiring": wiring, **found})
+        filled(store, sides["podnet"], asked.rounds, asked.seconds)
 
 
 def filled(store: Store, side: Podnet, rounds: int, seconds: int) -> None:

@@ -39,18 +39,24 @@ without any filter, measured twice in each round; what is found for it again say
 is. Masquerading: the same with one rule of nftables, which brings conntrack; podnet's nodes have
 it, and their protections, but there VXLAN's own packets are not tracked (ADR 0009). Wires alone:
 podnet without either, by `podnet_masquerade: []`, `podnet_pod_identity: any`,
-`podnet_pod_sources: any` and `podnet_vxlan_from: anyone`, which is what by hand is. CPU is that
-of both ends and of all that the kernel does between them, on one machine. The lab's router cuts
-what the VXLAN path carries into packets of the MTU, and no network card puts them together again,
-so there each packet pays for itself.
+`podnet_pod_sources: any` and `podnet_vxlan_from: anyone`, which is what by hand is. Pods not
+tracked: podnet as it is by default, but for `podnet_pod_tracking: outside`. CPU is that of both
+ends and of all that the kernel does between them, on one machine. The lab's router cuts what the
+VXLAN path carries into packets of the MTU, and no network card puts them together again, so there
+each packet pays for itself.
 
 Why the default is slower than by hand: conntrack, which masquerading needs, takes a good part of
 the difference, as the second table says; the rest are the rules that hold pods to their own MAC
 and addresses and to their node's ranges. They are on, because a pod network that reaches nothing
 outside, or that any pod can impersonate another in, is not what somebody means who leaves these
-variables out."""
+variables out. Where nothing on the nodes translates services for pods, their connections need not
+be tracked."""
 HANDS = ("podnet", "by hand", "by hand again", "by hand, masquerading")
-WIRES = "podnet, wires alone"
+PODNET = {
+    "podnet, wires alone": "wires alone",
+    "podnet, pods not tracked": "pods not tracked",
+    "podnet": "as it is by default",
+}
 
 
 def figure(rows: list[Row], name: str, **keys: Any) -> float | None:
@@ -233,7 +239,7 @@ def datapath(rows: list[Row]) -> Summary:
             dear, *least = (figure(rows, "cpu_s_per_gb", wiring=w, **keys) for w in HANDS)
             trip, short = (figure(rows, "round_trip_us", wiring=w, **keys) for w in HANDS[:2])
             made.append((path, family, fast, base, dear, *least, trip, short))
-    for wiring, name in ((WIRES, "wires alone"), ("podnet", "as it is by default")):
+    for wiring, name in PODNET.items():
         there = wiring in different(rows, "wiring")
         ratios += [one for row in made if there for one in by_hand(rows, wiring, name, *row[:2])]
     names = ("gbit", "cpu_s_per_gb", "round_trip_us")

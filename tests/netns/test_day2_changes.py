@@ -161,6 +161,8 @@ TWO_SEGMENTS = (
     Change("VXLAN over IPv4", values(vxlan_family=None)),
     Change("smaller pod MTU", values(mtu=1400)),
     Change("larger pod MTU", values(mtu=None)),
+    Change("connections between pods not tracked", values(pod_tracking="outside")),
+    Change("connections between pods tracked again", values(pod_tracking=None)),
     Change("segment of one node", of_node(TWO, segment="rack-c")),
     Change("segment as it was", of_node(TWO, segment="rack-a")),
     Change(

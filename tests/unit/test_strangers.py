@@ -67,6 +67,15 @@ def test_only_peers_by_vxlan_may_send() -> None:
             ["udp dport 4789 @th,96,24 64"],
         ),
         ({"podnet_vxlan_from": "anyone", "podnet_masquerade": []}, [], []),
+        (
+            {
+                "podnet_vxlan_from": "anyone",
+                "podnet_masquerade": [],
+                "podnet_pods_to_node": "established",
+            },
+            ["udp dport 4789 @th,96,24 64 fib daddr type local"],
+            ["udp dport 4789 @th,96,24 64"],
+        ),
         ({"podnet_mode": "routed"}, [], []),
     ],
 )
@@ -132,6 +141,13 @@ def test_ports_are_read_exactly() -> None:
     for word in bad:
         with pytest.raises(ProblemsError, match="not a port"):
             fleet(podnet_pods_to_node_ports=[word])
+
+
+def test_what_is_not_tracked_between_pods_leaves_the_node_out() -> None:
+    fabric = fleet(podnet_pod_tracking="outside")
+    own = template_values(fabric, plan_node(fabric, "node-2"))["between_pods"]
+    assert own == ["ip saddr 10.64.0.0/16 ip daddr 10.64.0.0/16 ip daddr != 10.64.2.1"]
+    assert template_values(fleet(), plan_node(fleet(), "node-2"))["between_pods"] == []
 
 
 def test_the_report_says_what_is_on() -> None:

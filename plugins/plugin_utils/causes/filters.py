@@ -100,12 +100,18 @@ def _packets(trip: Trip, ends: tuple[str, str]) -> Iterable[Packet]:
     failed = [kind for kind in _PROTOCOLS if kind in trip.kinds]
     # A translated source shows in TCP and UDP; other kinds are echo requests.
     spoken = failed or (["tcp", "udp"] if "source" in trip.kinds else ["icmp"])
-    port, state = trip.scene.port, "established" if trip.answers else "new"
+    port, state = trip.scene.port, _state(trip)
     for name in spoken:
         protocol = "ipv6-icmp" if name == "icmp" and trip.family == "ipv6" else name
         of = port if name != "icmp" else 0
         ports = (of, 0) if trip.answers else (0, of)
         yield Packet(source, target, protocol, *ports, *ends, state)
+
+
+def _state(trip: Trip) -> str:
+    if trip.scene.fabric.pod_tracking == "outside":
+        return "untracked"
+    return "established" if trip.answers else "new"
 
 
 def _cause(node: str, item: Verdict, expected: str) -> Cause:

@@ -18,7 +18,8 @@ class Packet:
     Attributes:
         protocol: icmp, ipv6-icmp, tcp or udp.
         sport, dport: 0 for a port that was chosen by chance or that the protocol has not.
-        state: `new` on the way to a pod, `established` on the way back, `untracked` between VTEPs.
+        state: `new` on the way to a pod, `established` on the way back, `untracked` between VTEPs,
+            and between pods that are not tracked.
         table: of the rule that is looked at, for its named sets.
     """
 

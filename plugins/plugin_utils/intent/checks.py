@@ -52,6 +52,7 @@ def check(
         *_underlay(fabric),
         *_names(fabric),
         *_persistence(fabric),
+        *_tracking(fabric, fleet["podnet_service_cidrs"] or ()),
     ]
 
 
@@ -311,3 +312,17 @@ def _persistence(fabric: Fabric) -> Iterator[Problem]:
                 "leave podnet_coexist out, or set podnet_persistence to unit",
             )
             return
+
+
+def _tracking(fabric: Fabric, services: Iterable[str]) -> Iterator[Problem]:
+    """An answer goes from pod to pod, and only tracking knows that a service was asked."""
+    for cidr in services if fabric.pod_tracking == "outside" else ():
+        yield Problem(
+            "podnet_pod_tracking",
+            "pods would get no answers from services",
+            "all, where podnet_service_cidrs names networks of services",
+            f"outside, and the services {cidr}",
+            "leave podnet_pod_tracking out; or podnet_service_cidrs, where nothing is translated"
+            " by the node's connection tracking",
+        )
+        return

@@ -140,6 +140,7 @@ class Fabric:
     masquerade_exclude: tuple[str, ...]
     cni: Cni
     nodes: tuple[Node, ...]
+    pod_tracking: str = "all"
     vxlan_from: str = "fleet"
     pod_sources: str = "own_ranges"
     pod_identity: str = "bound"

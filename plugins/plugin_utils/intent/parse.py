@@ -319,6 +319,7 @@ def _fabric(fleet: Mapping[str, Any], nodes: tuple[Node, ...]) -> Fabric:
             chain=fleet["podnet_cni_chain"],
         ),
         nodes=nodes,
+        pod_tracking=fleet["podnet_pod_tracking"],
         vxlan_from=fleet["podnet_vxlan_from"],
         pod_sources=fleet["podnet_pod_sources"],
         pod_identity=fleet["podnet_pod_identity"],

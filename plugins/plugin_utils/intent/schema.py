@@ -157,6 +157,16 @@ FLEET_KEYS: tuple[Key, ...] = (
         about="Networks outside the cluster that see the pods' real addresses all the same.",
     ),
     Key(
+        "podnet_pod_tracking",
+        "choice",
+        "all",
+        choices=("all", "outside"),
+        about=(
+            "Which connections of pods a node's connection tracking sees: `all`, or `outside` (not "
+            "those between pods, which then cannot use services that kube-proxy translates)."
+        ),
+    ),
+    Key(
         "podnet_vxlan_from",
         "choice",
         "fleet",
