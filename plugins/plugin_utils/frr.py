@@ -22,6 +22,7 @@ from .intent.readers_bgp import fingerprint
 from .kernel.objects import YIELDING, Command, Route
 from .kernel.state import State
 from .plan import NodePlan
+from .transaction import PASSWORD
 from .units import FOLDER
 
 CONF = "frr.conf"
@@ -86,7 +87,7 @@ def staged(speaker: Speaker, have: State) -> dict[str, str]:
     return {
         "files/learned": "".join(f"{dst}\n" for dst in prefixes),
         "files/relied": "".join(f"{dst}\n" for dst in prefixes if dst in own),
-        "files/password": f"{SENT}\n",
+        PASSWORD: f"{SENT}\n",
     }
 
 

@@ -14,6 +14,9 @@ from dataclasses import dataclass
 from .changes import PHASES, PROGRAM, Change, ChangeSet
 from .kernel.state import MARKER
 
+# Of BGP; it waits in the transaction until that has ended, for root alone to read.
+PASSWORD = "files/password"
+
 # Named after the transaction, and gone with it: what a killed run left has another name.
 _HEAD = """set -eu; umask 022; LC_ALL=C; export LC_ALL; PATH=$PATH:/usr/sbin:/sbin; export PATH
 stage=/etc/podnet/stage.{ident}; trap 'if [ -d "$stage" ]; then rm -rf "$stage"; fi' EXIT
@@ -57,7 +60,9 @@ def stage_script(staged: Staged, changes: ChangeSet) -> str:
     folders = [f'"$stage/{f}"' for f in sorted({"backup", *(n.rpartition("/")[0] for n in files)})]
     folders += [PROGRAM.rpartition("/")[0]] if program else []
     parts = [_HEAD.replace("{ident}", staged.ident).replace("{folders}", " ".join(folders))]
-    parts += [_put(f"$stage/{name}", content) for name, content in sorted(files.items())]
+    for name, content in sorted(files.items()):
+        put = _put(f"$stage/{name}", content)
+        parts.append(f"umask 077\n{put}umask 022\n" if name == PASSWORD else put)
     parts.append('[ -z "${PODNET_NUMBER:-}" ] || echo "$PODNET_NUMBER" >"$stage/number"\n')
     if program is not None:
         parts += [_put(f"{PROGRAM}.new", program), f"chmod 755 {PROGRAM}.new\n"]

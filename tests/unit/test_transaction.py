@@ -163,3 +163,14 @@ def test_what_the_node_program_takes_away_at_its_end_is_its_own() -> None:
     for name in names:
         found = set(re.findall(rf"\b{name}=(\S*)", program))
         assert found <= {"''", "", "$root/txn.old", "$run/timer"}, found
+
+
+def test_a_password_waits_where_root_alone_can_read_it(tmp_path: Path) -> None:
+    staged = transaction.Staged({"files/password": "secret\n", "files/other": "text\n"}, 3, "run1")
+    text = transaction.stage_script(staged, ChangeSet())
+    for place in ("/etc/podnet", "/run/podnet", "/usr/local/sbin"):
+        text = text.replace(place, f"{tmp_path}{place}")
+    # The folder is taken away at the end of the text, unless it was handed over.
+    text += 'cd "$stage/files"; stat -c "%a %n" *'
+    said = subprocess.run(["sh"], input=text, text=True, capture_output=True, check=True).stdout
+    assert said.splitlines() == ["644 other", "600 password"]
