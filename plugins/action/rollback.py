@@ -67,13 +67,12 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types
             found = history.nodes_before(histories, others, args["to"], args["nodes"])
         else:
             found = history.fleet_before(histories, others, args["to"])
-        hosts, notes = found
-        workspace.save_fabric(compile_fleet(hosts))
+        workspace.save_fabric(compile_fleet(found.hosts))
         return {
             "changed": False,
-            "podnet_lines": notes,
+            "podnet_lines": [*found.notes, *found.changes],
             "podnet_summary": "the inventory still says otherwise; change it back, too"
-            if len(notes) > 1
+            if found.changes
             else "the fleet is there already",
         }
 

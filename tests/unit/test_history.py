@@ -46,31 +46,32 @@ NEW = History(3, {3: intent(3, 65)})
 
 
 def test_previous_is_what_the_fleet_was_before() -> None:
-    found, notes = fleet_before({"node-1": ONE, "node-2": TWO}, {}, PREVIOUS)
+    found, notes, changes = fleet_before({"node-1": ONE, "node-2": TWO}, {}, PREVIOUS)
     assert found == {"node-1": intent(1, 64), "node-2": intent(2, 64)}
-    assert notes == ["back to generation 2", "podnet_vni: 65 -> 64"]
+    assert (notes, changes) == (["back to generation 2"], ["podnet_vni: 65 -> 64"])
 
 
 def test_a_number_is_a_state_of_the_fleet() -> None:
-    found, notes = fleet_before({"node-1": ONE, "node-2": TWO}, {}, "1")
-    assert found["node-1"] == intent(1, 64, 101)
-    assert any("nodes.node-1.podnet_pod_cidrs" in note for note in notes)
-    assert fleet_before({"node-1": ONE, "node-2": TWO}, {}, "2")[0]["node-2"] == intent(2, 64)
+    found = fleet_before({"node-1": ONE, "node-2": TWO}, {}, "1")
+    assert found.hosts["node-1"] == intent(1, 64, 101)
+    assert any("nodes.node-1.podnet_pod_cidrs" in line for line in found.changes)
+    assert fleet_before({"node-1": ONE, "node-2": TWO}, {}, "3").changes == []
+    assert fleet_before({"node-1": ONE, "node-2": TWO}, {}, "2").hosts["node-2"] == intent(2, 64)
 
 
 def test_a_node_that_is_younger_stays_with_its_own_settings() -> None:
-    found, notes = fleet_before({"node-1": ONE, "node-3": NEW}, {}, "2")
+    found, notes, _changes = fleet_before({"node-1": ONE, "node-3": NEW}, {}, "2")
     assert found["node-3"] == intent(3, 64)
     assert "node-3 has no generation that old; its own settings stay" in notes
 
 
 def test_a_node_that_was_not_asked_stays_with_its_own_settings() -> None:
-    found, notes = fleet_before({"node-1": ONE}, {"node-2": intent(2, 65)}, PREVIOUS)
+    found, notes, _changes = fleet_before({"node-1": ONE}, {"node-2": intent(2, 65)}, PREVIOUS)
     assert found["node-2"] == intent(2, 64)
     assert "node-2 was not asked; its own settings stay" in notes
 
 
-@pytest.mark.parametrize("to", ["0", "x", "-1", ""])
+@pytest.mark.parametrize("to", ["0", "4", "77", "x", "-1", ""])
 def test_a_generation_that_nobody_keeps_is_refused(to: str) -> None:
     with pytest.raises(ProblemsError) as error:
         fleet_before({"node-1": ONE}, {}, to)
@@ -86,10 +87,10 @@ def test_the_first_generation_has_no_previous_one() -> None:
 
 def test_one_node_goes_back_to_its_own_last_other_settings() -> None:
     both = {"node-1": ONE, "node-2": TWO}
-    found, notes = nodes_before(both, {}, PREVIOUS, ["node-1"])
+    found, _notes, changes = nodes_before(both, {}, PREVIOUS, ["node-1"])
     assert found == {"node-1": intent(1, 65, 101), "node-2": intent(2, 65)}
-    assert len(notes) == 1 and "nodes.node-1.podnet_pod_cidrs" in notes[0]
-    assert nodes_before(both, {}, "1", ["node-1"])[0] == found
+    assert len(changes) == 1 and "nodes.node-1.podnet_pod_cidrs" in changes[0]
+    assert nodes_before(both, {}, "1", ["node-1"]).hosts == found
 
 
 @pytest.mark.parametrize(("to", "name"), [(PREVIOUS, "node-2"), ("2", "node-1"), ("1", "node-9")])

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..intent.problems import Problem, ProblemsError, shown
 from ..intent.variables import NODE_VARIABLES
@@ -41,6 +41,15 @@ class History:
         return max((n for n in self.intents if n <= number), default=None)
 
 
+class Chosen(NamedTuple):
+    """What to go back to: variables by node, what there is to know of it, and what changes, one
+    line for each value."""
+
+    hosts: dict[str, Variables]
+    notes: list[str]
+    changes: list[str]
+
+
 def read(output: str) -> History:
     """What `SCRIPT` printed."""
     current, texts = 0, dict[int, list[str]]()
@@ -69,16 +78,13 @@ def _intent(text: str) -> Variables:
 
 def fleet_before(
     histories: Mapping[str, History], others: Mapping[str, Variables], to: str
-) -> tuple[dict[str, Variables], list[str]]:
+) -> Chosen:
     """The variables of every node at an earlier state of the fleet.
 
     Args:
         histories: of the nodes that were asked.
         others: variables of the nodes that could not be asked; they stay.
-        to: ``previous``, or a number.
-
-    Returns:
-        Variables by node, and one line for each thing to know.
+        to: ``previous``, or the number of a generation that one of them keeps.
 
     Raises:
         ProblemsError: there is no such state.
@@ -93,8 +99,6 @@ def fleet_before(
             young.append(name)
         else:
             found[name] = fleet = history.intents[at]
-    if not found:
-        raise ProblemsError("the rollback", [_none_kept(histories, str(number))])
     notes = [f"back to generation {number}"]
     for name in young:
         intents = histories[name].intents
@@ -104,12 +108,12 @@ def fleet_before(
         found[name] = _node_of(variables, fleet)
         notes.append(f"{name} was not asked; its own settings stay")
     now = {name: h.intents.get(h.current, {}) for name, h in histories.items()} | dict(others)
-    return found, notes + _changes(now, found)
+    return Chosen(found, notes, _changes(now, found))
 
 
 def nodes_before(
     histories: Mapping[str, History], others: Mapping[str, Variables], to: str, nodes: list[str]
-) -> tuple[dict[str, Variables], list[str]]:
+) -> Chosen:
     """The fleet as it is, but for the settings of some nodes, which are those of an earlier
     generation of theirs: by number, or the newest one in which they were different."""
     now = {n: h.intents[h.current] for n, h in histories.items() if h.current in h.intents}
@@ -128,12 +132,13 @@ def nodes_before(
             problems.append(_none_kept({name: history}, to))
     if problems:
         raise ProblemsError("the rollback", problems)
-    return found, _changes({**now, **others}, found)
+    return Chosen(found, [], _changes({**now, **others}, found))
 
 
 def _number(histories: Mapping[str, History], to: str) -> int:
     if to != PREVIOUS:
-        if not to.isdigit():
+        kept = {n for history in histories.values() for n in history.intents}
+        if not to.isdigit() or int(to) not in kept:
             raise ProblemsError("the rollback", [_none_kept(histories, to)])
         return int(to)
     last = max((history.current for history in histories.values()), default=0)
