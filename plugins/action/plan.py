@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from typing import Any
 
 from ansible import constants as C
@@ -17,6 +18,8 @@ from ..plugin_utils.intent.hosts import host_variables
 from ..plugin_utils.intent.model import Fabric
 from ..plugin_utils.intent.parse import parse_fabric
 from ..plugin_utils.intent.problems import Problem, ProblemsError, shown
+from ..plugin_utils.intent.run_values import run_problems
+from ..plugin_utils.intent.tool_keys import TOOL_KEYS
 from ..plugin_utils.peers import overlay_overhead
 from ..plugin_utils.plan import compile_fleet, pod_mtu
 from ..plugin_utils.workspace import Workspace, WorkspaceError
@@ -42,8 +45,9 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types
             # This code runs in a worker; the run is its parent.
             workspace.begin(os.getppid())
             found = host_variables(task_vars or {}, args["group"])
+            wrong = list(run_problems(self._run_values(task_vars or {})))
             with found.named():
-                fabric = _compiled(found.variables, frozenset(args["without"]))
+                fabric = _compiled(found.variables, frozenset(args["without"]), wrong)
         except WorkspaceError as error:
             return {**result, "failed": True, "msg": str(error)}
         except ProblemsError as error:
@@ -76,6 +80,12 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types
             ),
         }
 
+    def _run_values(self, variables: Mapping[str, Any]) -> dict[str, Any]:
+        """Those that say how to run, as the first node has them."""
+        return {
+            name: self._templar.template(variables[name]) for name in TOOL_KEYS if name in variables
+        }
+
     def _hint(self, nodes: int) -> list[str]:
         """At most one line; other connections than ssh have settings of their own."""
         connection = self._connection
@@ -88,15 +98,22 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types
         return [line] if line else []
 
 
-def _compiled(hosts: dict[str, dict[str, Any]], without: frozenset[str]) -> Fabric:
-    """The fleet as if some nodes were not in the inventory.
+def _compiled(
+    hosts: dict[str, dict[str, Any]], without: frozenset[str], wrong: list[Problem]
+) -> Fabric:
+    """The fleet as if some nodes were not in the inventory. ``wrong``: problems of other variables.
 
     Raises:
         ProblemsError: all problems of what is left, or what keeps these nodes from being left out.
     """
     if strangers := sorted(without - hosts.keys()):
         raise ProblemsError("the call", [_stranger(name) for name in strangers])
-    fabric = compile_fleet(_without(hosts, without))
+    try:
+        fabric = compile_fleet(_without(hosts, without))
+    except ProblemsError as error:
+        raise ProblemsError(error.stage, [*error.problems, *wrong]) from None
+    if wrong:
+        raise ProblemsError("the inventory", wrong)
     if without and (lost := list(orphaned(parse_fabric(hosts)[0], fabric))):
         raise ProblemsError("the call", lost)
     return fabric

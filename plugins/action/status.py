@@ -122,8 +122,11 @@ def _status(
     found += [f"{path}: not what the inventory says; run plan" for path in stale]
     found += [*(str(problem) for problem in decision.problems), *wrong.blind]
     named = cause_lines(wrong.causes)
-    found += named
+    # What concerns a device is a problem of each family's address on it.
+    found = list(dict.fromkeys([*found, *named]))
     summary = f"{len(hosts)} nodes read, {len(due)} differ"
+    if problems := len(set(decision.problems)):
+        summary += f", {problems} problem{'s' if problems > 1 else ''}"
     causes = [{**cause.to_dict(), "results": list(ids)} for cause, ids in wrong.causes]
     saved = {"nodes": _plain(states, runs), "notes": decision.notes, "causes": causes}
     workspace.save("status.json", saved)

@@ -70,7 +70,7 @@ class CallbackModule(CallbackBase):
         super().__init__(display)
         self._terminal = sys.stdout.isatty()
         self._check = bool(context.CLIARGS.get("check"))
-        self._play_name = ""
+        self._play_name, self._local = "", False
         self._play_hosts: set[str] = set()
         self._gone: set[str] = set()
         self._stages: dict[str, Stage] = {}
@@ -89,7 +89,7 @@ class CallbackModule(CallbackBase):
         # process nor those need go through it again and again to find what can be freed.
         gc.freeze()
         self._end_task()
-        self._play_name = play.get_name().strip()
+        self._play_name, self._local = play.get_name().strip(), play.hosts == ["localhost"]
         variables = play.get_variable_manager().get_vars(play=play)
         self._play_hosts = {str(host) for host in variables.get("ansible_play_hosts_all", [])}
         if self._display.verbosity:
@@ -116,7 +116,8 @@ class CallbackModule(CallbackBase):
         self.v2_playbook_on_task_start(task, False)
 
     def v2_playbook_on_no_hosts_matched(self) -> None:
-        self._say(f"{self._play_name}: no host of the inventory matches", C.COLOR_WARN)
+        if not self._local:  # --limit names nodes
+            self._say(f"{self._play_name}: no host of the inventory matches", C.COLOR_WARN)
 
     def v2_playbook_on_no_hosts_remaining(self) -> None:
         self._end_task()
@@ -238,7 +239,9 @@ class CallbackModule(CallbackBase):
         """Node and message, below the name of the task."""
         self._open()
         color = C.COLOR_SKIP if word == "ignored" else C.COLOR_ERROR
-        self._under(f"{word} {self.host_label(result)}{item}:", color)
+        # One task for all nodes runs in the name of the first one, which has no part in it.
+        whose = "" if self._task and self._task.once else f" {self.host_label(result)}"
+        self._under(f"{word}{whose}{item}:", color)
         self._under(textwrap.indent(failure_text(result.result), "  "), color)
         if self._display.verbosity:
             self._under(f"at {result.task.get_path()}", C.COLOR_VERBOSE)

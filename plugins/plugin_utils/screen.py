@@ -75,7 +75,7 @@ def sentence(stage: Stage, check: bool) -> str:
         word = words.get(state, state)
         named = sorted(host for host, found in results.items() if found == state)
         where = f" ({', '.join(named)})" if state in ("failed", "unreachable") else ""
-        parts.append((f"{number[state]} {word}" if stage.hosts else word) + where)
+        parts.append(f"{number[state]} {word}{where}" if stage.hosts else word)
     nodes = f"{len(results)} node{'s' if len(results) != 1 else ''}: " if stage.hosts else ""
     # Such as the check before a change: every node was read well, and yet nothing goes on.
     if stage.hosts and {"failed", "unreachable"} & set(stage.once.values()):

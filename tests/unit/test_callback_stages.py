@@ -31,11 +31,13 @@ class Run:
         self.callback = stages.CallbackModule(display=self.screen)
         self.play("Make it so")
 
-    def play(self, name: str) -> None:
+    def play(self, name: str, hosts: str = "podnet") -> None:
         variables = {"ansible_play_hosts_all": list(NODES)}
         manager = SimpleNamespace(get_vars=lambda play: variables)
         self.callback.v2_playbook_on_play_start(
-            SimpleNamespace(get_name=lambda: name, get_variable_manager=lambda: manager)
+            SimpleNamespace(
+                get_name=lambda: name, get_variable_manager=lambda: manager, hosts=[hosts]
+            )
         )
 
     def task(self, role: str, name: str, once: bool = False, action: str = "command") -> None:
@@ -85,6 +87,21 @@ def test_a_task_is_one_line_of_80_columns_with_its_counters(run: Run) -> None:
     assert line.startswith("converge     Read and compare every node ")
     assert line.endswith(" ok=2 changed=1")
     assert len(line) == stages.WIDTH
+
+
+def test_a_failure_of_one_task_for_all_nodes_names_none(run: Run) -> None:
+    run.task("plan", "Check the inventory", once=True)
+    run.failed("worker-1", msg="worker-2 has a problem")
+    text = "\n".join(run.end())
+    assert "FAILED:" in text and "worker-1" not in text
+
+
+@pytest.mark.parametrize(("hosts", "said"), [("podnet", 1), ("localhost", 0)])
+def test_only_of_nodes_it_is_said_that_none_match(run: Run, hosts: str, said: int) -> None:
+    """`--limit` leaves the controller out, too, and nobody has to know."""
+    run.play("Look", hosts)
+    run.callback.v2_playbook_on_no_hosts_matched()
+    assert "\n".join(run.end()).count("no host of the inventory matches") == said
 
 
 def test_the_stage_is_named_where_it_begins(run: Run) -> None:

@@ -239,3 +239,34 @@ def test_kubectl_is_asked_when_nothing_is_saved(
     assert set(load(tmp_path, plugin="podnet.fabric.kubernetes", context="prod")) == {"w1", "w2"}
     with pytest.raises(ValueError, match="exit code 3"):
         load(tmp_path, plugin="podnet.fabric.kubernetes", context="other")
+
+
+@pytest.mark.parametrize("playbook", ["drift", "status", "verify"])
+def test_an_inventory_without_nodes_is_no_fleet_without_faults(
+    tmp_path: Path, playbook: str
+) -> None:
+    """Ansible itself ends with 0 where no host matches; a typo in -i would be green for ever."""
+    (tmp_path / "hosts.yml").write_text("other: {hosts: {worker-1: }}\n", encoding="utf-8")
+    done = run(tmp_path, "ansible-playbook", "-i", "hosts.yml", f"podnet.fabric.{playbook}")
+    assert done.returncode == 2, done.stdout
+    assert "inventory: no host in the group podnet" in done.stdout
+    assert f"none, in {tmp_path / 'hosts.yml'}" in done.stdout
+
+
+def test_variables_of_the_run_are_checked_with_the_inventory(tmp_path: Path) -> None:
+    fleet = {
+        "podnet_cluster_cidrs": ["10.64.0.0/16"],
+        "podnet_vni": "many",
+        "podnet_verify_outside": "203.0.113.10",
+    }
+    host = {"podnet_pod_cidrs": ["10.64.1.0/24"], "podnet_underlay_addresses": ["192.0.2.11"]}
+    hosts = {"podnet": {"vars": fleet, "hosts": {"worker-1": host}}}
+    (tmp_path / "hosts.yml").write_text(json.dumps(hosts), encoding="utf-8")
+    command = ("-i", "hosts.yml", "podnet.fabric.plan", "-e", "podnet_confirm_seconds=soon")
+    done = run(tmp_path, "ansible-playbook", *command)
+    assert done.returncode == 2
+    assert "3 problems in the inventory; no node was touched." in done.stdout
+    for name in ("podnet_confirm_seconds", "podnet_verify_outside", "podnet_vni"):
+        assert f"{name}: " in done.stdout
+    # One task for all nodes is no node's.
+    assert "FAILED:" in done.stdout and "worker-1" not in done.stdout
