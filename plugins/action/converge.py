@@ -72,6 +72,10 @@ SPEC = {
         },
     },
 }
+# The kernel's words do not say which variable is wrong.
+NO_SUCH_NEIGHBOUR = """
+    the next hop is on no network of the node: nodes of one podnet_segment reach each
+    other without a router; give the one that is elsewhere another podnet_segment"""
 
 
 class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types
@@ -362,4 +366,6 @@ def _failure(where: str, answer: Answer) -> str:
     }.get(came.state, "nothing was changed in this phase")
     what = came.command or "staging the transaction"
     said = came.error or answer.stderr.strip() or f"exit code {answer.rc}"
+    if "invalid gateway" in said:
+        said += NO_SUCH_NEIGHBOUR
     return f"{where}: {what}\n    {said}\n    {back}"

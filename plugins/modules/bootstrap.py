@@ -16,7 +16,7 @@ description:
   - Needs on the node a shell and apt-get or dnf, and no Python; with O(files) no network either.
 options:
   bin_dir:
-    description: Folder of the CNI plugins.
+    description: Folder of the CNI plugins; empty where something else brings them.
     type: str
     default: /usr/lib/cni
   python:

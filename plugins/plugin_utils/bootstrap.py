@@ -40,8 +40,7 @@ END = "PODNET_PACKAGE"  # base64 has no underscore
 
 _LOOK = """PATH=$PATH:/usr/sbin:/sbin
 m=; for c in {programs}; do command -v "$c" >/dev/null 2>&1 || m="$m $c"; done
-[ -x {bin_dir}/bridge ] || m="$m plugins"
-{frr}p=none; for c in dnf apt-get; do if command -v $c >/dev/null 2>&1; then p=$c; fi; done
+{plugins}{frr}p=none; for c in dnf apt-get; do if command -v $c >/dev/null 2>&1; then p=$c; fi; done
 echo "manager=${p%-get}"; echo "missing=$m"
 """
 _LOOK_FRR = """[ -x /usr/lib/frr/bgpd ] && [ -x /usr/lib/frr/frr-reload.py ] || m="$m frr"
@@ -91,11 +90,13 @@ class Found:
 
 
 def look_script(bin_dir: str, python: bool, frr: bool = False) -> str:
-    """Text that says what a node lacks; it changes nothing."""
+    """Text that says what a node lacks; it changes nothing. ``bin_dir``: empty where somebody else
+    brings the CNI plugins."""
     programs = [name for name in PACKAGES if python or name != "python3"]
     text = _LOOK.replace("{programs}", " ".join(programs))
     text = text.replace("{frr}", _LOOK_FRR if frr else "")
-    return text.replace("{bin_dir}", shlex.quote(bin_dir))
+    plugins = f'[ -x {shlex.quote(bin_dir)}/bridge ] || m="$m plugins"\n' if bin_dir else ""
+    return text.replace("{plugins}", plugins)
 
 
 def found(output: str) -> Found:

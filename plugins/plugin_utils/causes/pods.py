@@ -59,7 +59,8 @@ def _conflist(scene: Scene, node: str, look: Look) -> Iterator[Cause]:
     if earlier:
         repair = f"rm {folder}/{earlier[0]}, or give podnet_cni_file an earlier name"
         yield Cause(node, "conflist", earlier[0], f"{name} comes first", earlier[0], repair)
-    elif kept is not None and kept != found:
+    elif kept is not None and kept != found and not (found and look.state.pending):
+        # While a change waits the file is new already, and the generation still the old one.
         repair = f"cp {_CURRENT}{name} {path}"
         text = "somebody changed it" if found else "missing"
         yield Cause(node, "conflist", name, "as podnet wrote it", text, repair)
