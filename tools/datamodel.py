@@ -46,7 +46,7 @@ def default(key: schema.Key) -> str:
     if key.default is schema.REQUIRED:
         return "required"
     if key.default is None:
-        return "computed"
+        return "none" if key.kind == "secret" else "computed"
     value: Any = list(key.default) if isinstance(key.default, tuple) else key.default
     if key.kind == "plugins":
         return ", ".join(plugin["type"] for plugin in value)

@@ -59,6 +59,10 @@ options:
     description: With O(state=absent), go on where pods would lose their network.
     type: bool
     default: false
+  bgp_password:
+    description: Password of the BGP sessions, where the plan was made with one.
+    type: str
+    default: ""
   generations_kept:
     description: Generations that stay on the node.
     type: int

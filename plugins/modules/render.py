@@ -16,7 +16,7 @@ options:
   role:
     description: Role whose definitions are rendered; those of all roles without it.
     type: str
-    choices: [bridge, host_routes, vxlan, firewall, cni]
+    choices: [bridge, host_routes, vxlan, bgp, firewall, cni]
 extends_documentation_fragment:
   - podnet.fabric.output_dir
   - podnet.fabric.attributes
