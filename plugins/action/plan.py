@@ -18,8 +18,7 @@ from ..plugin_utils.intent.hosts import host_variables
 from ..plugin_utils.intent.model import Fabric
 from ..plugin_utils.intent.parse import parse_fabric
 from ..plugin_utils.intent.problems import Problem, ProblemsError, shown
-from ..plugin_utils.intent.run_values import run_problems
-from ..plugin_utils.intent.tool_keys import TOOL_KEYS
+from ..plugin_utils.intent.run_values import CHECKED, run_problems
 from ..plugin_utils.peers import overlay_overhead
 from ..plugin_utils.plan import compile_fleet, pod_mtu
 from ..plugin_utils.workspace import Workspace, WorkspaceError
@@ -82,9 +81,8 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types
 
     def _run_values(self, variables: Mapping[str, Any]) -> dict[str, Any]:
         """Those that say how to run, as the first node has them."""
-        return {
-            name: self._templar.template(variables[name]) for name in TOOL_KEYS if name in variables
-        }
+        there = (name for name in CHECKED if name in variables)
+        return {name: self._templar.template(variables[name]) for name in there}
 
     def _hint(self, nodes: int) -> list[str]:
         """At most one line; other connections than ssh have settings of their own."""

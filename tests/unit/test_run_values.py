@@ -7,10 +7,8 @@ from typing import Any
 
 import pytest
 from ansible_collections.podnet.fabric.plugins.plugin_utils.intent.run_values import (
-    NAMES,
-    NUMBERS,
+    CHECKED,
     OUTSIDE,
-    WORDS,
     run_problems,
 )
 from ansible_collections.podnet.fabric.plugins.plugin_utils.intent.tool_keys import TOOL_KEYS
@@ -19,7 +17,7 @@ HOST = {"address": "203.0.113.10", "port": 443}
 
 
 def test_every_name_is_a_variable_of_the_collection() -> None:
-    assert {*NUMBERS, *WORDS, *NAMES, OUTSIDE} <= set(TOOL_KEYS)
+    assert set(CHECKED) <= set(TOOL_KEYS)
 
 
 @pytest.mark.parametrize(

@@ -32,6 +32,7 @@ WORDS: Mapping[str, tuple[str, ...]] = {
 }
 NAMES = ("podnet_canary", "podnet_lost_nodes", "podnet_rollback_nodes", "podnet_verify_only")
 OUTSIDE = "podnet_verify_outside"
+CHECKED = (*NUMBERS, *WORDS, *NAMES, OUTSIDE)
 
 
 def run_problems(values: Mapping[str, Any]) -> Iterator[Problem]:
