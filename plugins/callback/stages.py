@@ -240,7 +240,8 @@ class CallbackModule(CallbackBase):
         self._open()
         color = C.COLOR_SKIP if word == "ignored" else C.COLOR_ERROR
         # One task for all nodes runs in the name of the first one, which has no part in it.
-        whose = "" if self._task and self._task.once else f" {self.host_label(result)}"
+        nobodys = self._task and self._task.once and word != "UNREACHABLE"
+        whose = "" if nobodys else f" {self.host_label(result)}"
         self._under(f"{word}{whose}{item}:", color)
         self._under(textwrap.indent(failure_text(result.result), "  "), color)
         if self._display.verbosity:
