@@ -59,6 +59,11 @@ def test_a_node_says_what_it_lacks(tmp_path: Path) -> None:
     assert found(again.stdout).missing == (*PACKAGES, PLUGINS)
 
 
+def test_plugins_that_another_runtime_brings_are_not_asked_for() -> None:
+    assert "/bridge" in look_script("/x", python=True)
+    assert "plugins" not in look_script("", python=True)
+
+
 def test_without_python_it_is_not_asked_for() -> None:
     assert "python3" in look_script("/x", python=True)
     assert "python3" not in look_script("/x", python=False)

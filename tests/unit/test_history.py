@@ -71,7 +71,7 @@ def test_a_node_that_was_not_asked_stays_with_its_own_settings() -> None:
     assert "node-2 was not asked; its own settings stay" in notes
 
 
-@pytest.mark.parametrize("to", ["0", "4", "77", "x", "-1", ""])
+@pytest.mark.parametrize("to", ["0", "4", "77", "x", "²", "-1", ""])
 def test_a_generation_that_nobody_keeps_is_refused(to: str) -> None:
     with pytest.raises(ProblemsError) as error:
         fleet_before({"node-1": ONE}, {}, to)

@@ -25,6 +25,7 @@ def test_every_name_is_a_variable_of_the_collection() -> None:
     [
         ("podnet_confirm_seconds", 60),
         ("podnet_confirm_seconds", "60"),
+        ("podnet_confirm_seconds", 0),
         ("podnet_heal_seconds", 0),
         ("podnet_cni_install", "none"),
         ("podnet_canary", ["worker-1"]),
@@ -43,7 +44,8 @@ def test_what_the_roles_take_passes(name: str, value: Any) -> None:
     [
         ("podnet_confirm_seconds", "soon", None),
         ("podnet_confirm_seconds", -5, None),
-        ("podnet_confirm_seconds", 0, None),
+        ("podnet_confirm_seconds", "²", None),
+        ("podnet_verify_attempts", 0, None),
         ("podnet_confirm_seconds", True, None),
         ("podnet_confirm_seconds", 1.5, None),
         ("podnet_heal_seconds", "often", None),
@@ -56,12 +58,18 @@ def test_what_the_roles_take_passes(name: str, value: Any) -> None:
         (OUTSIDE, [HOST, "203.0.113.10"], f"{OUTSIDE}[1]"),
         (OUTSIDE, [{"address": "nowhere", "port": 1}], f"{OUTSIDE}[0]"),
         (OUTSIDE, [{"address": "203.0.113.10", "port": 0}], f"{OUTSIDE}[0]"),
+        (OUTSIDE, [{"address": "203.0.113.10", "port": 44.3}], f"{OUTSIDE}[0]"),
     ],
 )
 def test_what_no_role_can_take_is_one_problem(name: str, value: Any, where: str | None) -> None:
     (problem,) = run_problems({name: value})
     assert problem.where == (where or name)
     assert all((problem.what, problem.expected, problem.found, problem.remedy))
+
+
+def test_a_number_out_of_range_is_not_said_to_be_none() -> None:
+    (problem,) = run_problems({"podnet_confirm_seconds": -5})
+    assert (problem.what, problem.found) == ("out of range", "-5")
 
 
 def test_all_are_said_at_once() -> None:

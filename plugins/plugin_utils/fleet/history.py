@@ -138,7 +138,7 @@ def nodes_before(
 def _number(histories: Mapping[str, History], to: str) -> int:
     if to != PREVIOUS:
         kept = {n for history in histories.values() for n in history.intents}
-        if not to.isdigit() or int(to) not in kept:
+        if to not in map(str, kept):
             raise ProblemsError("the rollback", [_none_kept(histories, to)])
         return int(to)
     last = max((history.current for history in histories.values()), default=0)

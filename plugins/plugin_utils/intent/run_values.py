@@ -7,24 +7,25 @@ The role that uses one of them checks it as well, but some of these roles come a
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from .problems import Problem, shown
 from .readers import type_name
 
-# Name → least and greatest value; None: no limit.
+# Name → least and greatest value, as the roles' argument_specs say; None: no limit.
 NUMBERS: Mapping[str, tuple[int, int | None]] = {
-    "podnet_confirm_seconds": (1, 86400),
+    "podnet_confirm_seconds": (0, None),
     "podnet_generations_kept": (1, None),
     "podnet_heal_seconds": (0, None),
-    "podnet_verify_attempts": (1, 100),
+    "podnet_verify_attempts": (1, None),
     "podnet_verify_bgp_seconds": (0, None),
     "podnet_verify_measure_mbit": (1, None),
     "podnet_verify_measure_seconds": (1, 5),
     "podnet_verify_peers": (0, None),
     "podnet_verify_port": (1, 65535),
-    "podnet_verify_timeout_ms": (1, 60000),
+    "podnet_verify_timeout_ms": (1, None),
 }
 WORDS: Mapping[str, tuple[str, ...]] = {
     "podnet_cni_install": ("package", "tarball", "none"),
@@ -32,6 +33,7 @@ WORDS: Mapping[str, tuple[str, ...]] = {
 }
 NAMES = ("podnet_canary", "podnet_lost_nodes", "podnet_rollback_nodes", "podnet_verify_only")
 OUTSIDE = "podnet_verify_outside"
+WHOLE = re.compile(r"\s*-?[0-9]+\s*")
 CHECKED = (*NUMBERS, *WORDS, *NAMES, OUTSIDE)
 
 
@@ -51,12 +53,19 @@ def run_problems(values: Mapping[str, Any]) -> Iterator[Problem]:
 
 def _number(name: str, value: Any) -> Iterator[Problem]:
     least, most = NUMBERS[name]
-    expected = f"a number, {least} " + (f"to {most}" if most else "or more")
-    number = int(value) if str(value).strip().isdigit() else None
-    if isinstance(value, bool) or number is None:
-        yield Problem(name, "not a number", expected, type_name(value), "write a whole number")
+    expected = f"a whole number, {least} " + (f"to {most}" if most else "or more")
+    number = _whole(value)
+    if number is None:
+        yield Problem(name, "not a whole number", expected, type_name(value), "write one")
     elif number < least or (most is not None and number > most):
         yield Problem(name, "out of range", expected, str(number), "choose another number")
+
+
+def _whole(value: Any) -> int | None:
+    """A number, or a text of one."""
+    if isinstance(value, bool) or not WHOLE.fullmatch(str(value)):
+        return None
+    return int(value)
 
 
 def _word(name: str, value: Any) -> Iterator[Problem]:
@@ -87,6 +96,6 @@ def _outside(name: str, value: Any) -> Iterator[Problem]:
 def _is_host(host: Any) -> bool:
     try:
         ipaddress.ip_address(str(host["address"]))
-        return 0 < int(host["port"]) < 65536
+        return 0 < (_whole(host["port"]) or 0) < 65536
     except (KeyError, TypeError, ValueError):
         return False
