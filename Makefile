@@ -15,6 +15,8 @@ help: ## Print this list
 demo: setup-demo ## The main job on five embedded nodes: build, converge, verify, report
 	@$(PLAYBOOK) podnet.fabric.lab_up
 	@$(PLAYBOOK) podnet.fabric.site
+	@# What root's run has left is the user's, who goes on with fleets of their own.
+	@[ -z "$(SUDO)" ] || $(SUDO) chown -R "$$(id -u):$$(id -g)" .podnet intended report
 	@echo "The report: $(CURDIR)/report/report.html"
 
 test: lint unit golden netns molecule-ci ## Everything that can be tested on this machine (what CI runs)

@@ -75,14 +75,22 @@ class Workspace:
         left between its stages.
 
         Raises:
-            WorkspaceError: another process that is alive works here. One that is gone leaves its
-                lock behind and keeps nobody out.
+            WorkspaceError: another process that is alive works here, or the folder is somebody
+                else's. A process that is gone leaves its lock behind and keeps nobody out.
         """
-        self.state.mkdir(parents=True, exist_ok=True)
-        # Two that begin in the same moment would both find nobody here.
-        with (self.state / "begin").open("w") as turn:
-            fcntl.flock(turn, fcntl.LOCK_EX)
-            self._take(pid)
+        try:
+            self.state.mkdir(parents=True, exist_ok=True)
+            # Two that begin in the same moment would both find nobody here.
+            with (self.state / "begin").open("w") as turn:
+                fcntl.flock(turn, fcntl.LOCK_EX)
+                self._take(pid)
+        except PermissionError as error:
+            raise WorkspaceError(
+                f"{error.filename}: cannot be written\n"
+                f"    expected: a folder of the user who runs this\n"
+                f"    found:    {error.strerror}, as after a run by another user\n"
+                f"    do:       give {self.root} to this user, or set podnet_output_dir"
+            ) from error
 
     def _take(self, pid: int) -> None:
         lock = self.state / "lock"

@@ -56,3 +56,18 @@ def test_no_name_of_a_host_leads_out_of_the_folder(tmp_path: Path, host: str) ->
     with pytest.raises(WorkspaceError, match="outside"):
         workspace.has_run(host)
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+
+
+def test_a_folder_of_another_user_is_told_as_such(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As root every folder can be written, so the kernel's answer is put in its place."""
+
+    def refused(*_args: object, **_more: object) -> None:
+        raise PermissionError(13, "Permission denied", str(tmp_path / ".podnet"))
+
+    monkeypatch.setattr(Path, "mkdir", refused)
+    with pytest.raises(WorkspaceError) as error:
+        Workspace(str(tmp_path)).begin(1)
+    for word in (str(tmp_path / ".podnet"), "expected:", "found:", "podnet_output_dir"):
+        assert word in str(error.value)
