@@ -30,6 +30,8 @@ from ..plugin_utils.transaction import (
 )
 from ..plugin_utils.workspace import Workspace, WorkspaceError
 
+# What the callback says of a change when the run is interrupted; nothing any more.
+OVER = {"podnet_unfinished": {"change": ""}}
 ENDS = ("hold", "commit", "rollback", "purge")
 SPEC = {
     "stage": {
@@ -72,10 +74,6 @@ SPEC = {
         },
     },
 }
-# The kernel's words do not say which variable is wrong.
-NO_SUCH_NEIGHBOUR = """
-    the next hop is on no network of the node: nodes of one podnet_segment reach each
-    other without a router; give the one that is elsewhere another podnet_segment"""
 
 
 class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types
@@ -201,7 +199,8 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types
                 done["kept"] = not self._end("commit").get("failed")
         if self._task.diff:
             done["diff"] = diff
-        return done
+        waits = any(run["window"] and run["phases"] for run in runs.values())
+        return {**done, **(OVER if done["kept"] or not waits else {})}
 
     def _phase(
         self, runs: dict[str, dict[str, Any]], phase: str, args: dict[str, Any]
@@ -248,7 +247,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types
             again = "it goes back by itself when its time ends; the next run brings it forward"
             lines = [f"{name}: {verb} failed: {why}\n    {again}" for name, why in said.items()]
             return {"failed": True, "msg": "\n".join(lines)}
-        return {"changed": False}
+        return {"changed": False, **(OVER if verb == "commit" else {})}
 
     def _is_late(self, runs: dict[str, dict[str, Any]]) -> bool:
         """Whether a node may go back before all have committed, so that each needs more time."""
@@ -302,17 +301,20 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types
         lines += decision.notes
         if self._task.check_mode and changing:
             lines += [*table(runs), f"plan digest {decision.digest}"]
-        waits = any(run["window"] and run["phases"] for run in runs.values())
+        window = max((run["window"] for run in runs.values() if run["phases"]), default=0)
+        unfinished = _unfinished(window) if changing and not self._task.check_mode else ""
         return {
             **_seen(unread, compared),
             "idle": not changing and not decision.missing,
             "each": bool(ask["each"] or unread or decision.missing or len(decision.batches) > 1),
-            "waits": waits,
+            "waits": window > 0,
+            "away": [name for name, why in unread.items() if why["unreachable"]],
             "batches": [list(batch) for batch in decision.batches],
             "digest": decision.digest,
             "install": list(decision.missing) if asked.install else [],
             "podnet_summary": _sentence(runs, len(changing)),
             "podnet_lines": lines,
+            "podnet_unfinished": {"change": unfinished},
         }
 
     def _failed(self, variables: dict[str, Any]) -> dict[str, Any]:
@@ -332,7 +334,17 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types
             lines = lines[:1]
         elif not waited:
             lines.append("what was added elsewhere stays; it alters nothing that is in use")
-        return {"failed": True, "msg": "\n".join(lines)}
+        return {"failed": True, "msg": "\n".join(lines), **OVER}
+
+
+def _unfinished(window: int) -> str:
+    """What becomes of a change whose run is interrupted."""
+    if not window:
+        return "what was added or changed stays; the next run goes on from there"
+    return (
+        f"nodes that have begun to change go back by themselves within {window} seconds, "
+        "and at once when a run from here begins; podnet.fabric.status shows them"
+    )
 
 
 def _seen(unread: dict[str, Any], compared: dict[str, Compared]) -> dict[str, Any]:
@@ -366,6 +378,4 @@ def _failure(where: str, answer: Answer) -> str:
     }.get(came.state, "nothing was changed in this phase")
     what = came.command or "staging the transaction"
     said = came.error or answer.stderr.strip() or f"exit code {answer.rc}"
-    if "invalid gateway" in said:
-        said += NO_SUCH_NEIGHBOUR
     return f"{where}: {what}\n    {said}\n    {back}"

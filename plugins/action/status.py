@@ -72,7 +72,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types
         heard, blind = self._hear(fabric, names, tables=False)
         plans = {plan.node.name: plan for plan in plan_fleet(fabric, heard)}
         # Sessions come one by one after a change.
-        while again := {n for n, one in heard.items() if not whole(fabric, plans[n], one)}:
+        while again := {n for n, one in heard.items() if not whole(fabric, plans[n], one, runs)}:
             again |= reflectors_of(fabric, again) & heard.keys()
             found, more = self._hear(fabric, sorted(again), tables=True)
             heard, blind = heard | found, blind + more

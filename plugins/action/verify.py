@@ -52,6 +52,7 @@ SPEC = {
         },
     },
     "only": {"type": "list", "elements": "str", "default": []},
+    "without": {"type": "list", "elements": "str", "default": []},
     "peers": {"type": "int", "default": 64},
     "model": {"type": "bool", "default": False},
     "attempts": {"type": "int", "default": 3},
@@ -62,6 +63,7 @@ SPEC = {
     "most_mbit": {"type": "int", "default": 1000},
 }
 RUN = "observed/run.json"
+PODS_LEFT = "probe pods may be left; the next verification removes them"
 BEGIN_FIRST = "run the stage begin first"
 
 
@@ -102,7 +104,11 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types
         """Forget what an earlier verification saw, and note what this one is asked for."""
         fabric = self._workspace.fabric()
         known = {node.name for node in fabric.nodes}
-        hosts = sorted(str(host) for host in self._vars["ansible_play_hosts_all"])
+        without = {str(name) for name in args["without"]}
+        if strange := sorted(without - known):
+            text = f"podnet_verify_without: expected nodes of the fleet, found {', '.join(strange)}"
+            return {"failed": True, "msg": f"{text}; correct the names"}
+        hosts = sorted({str(host) for host in self._vars["ansible_play_hosts_all"]} - without)
         outside = []
         for item in args["outside"]:
             try:
@@ -125,7 +131,10 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types
             "began": _now(),
         }
         self._workspace.save(RUN, run)
-        return {"msg": f"{len(run['asked'])} of {len(known)} nodes are asked for"}
+        return {
+            "msg": f"{len(run['asked'])} of {len(known)} nodes are asked for",
+            "podnet_unfinished": {"pods": PODS_LEFT},
+        }
 
     def _observe(self) -> dict[str, Any]:
         """Over the same connections, because to make them ready costs more than to talk."""
@@ -176,6 +185,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types
             ValueError: the password is not the one of the plan.
         """
         fabric, end = self._workspace.fabric(), time.monotonic() + seconds
+        asked = frozenset(self._run()["asked"])
         plans = {plan.node.name: plan for plan in plan_fleet(fabric, names)}
         # The password is in the text alone, as when a node is changed.
         text, left = with_password(fabric, speaker_script(tables=False), password), names
@@ -185,7 +195,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types
                 saved = {"error": answer.away} if answer.away else {"answer": answer.stdout}
                 self._workspace.save_raw(_file("heard", name), saved)
                 heard = read_heard(saved)
-                if isinstance(heard, Heard) and not whole(fabric, plans[name], heard):
+                if isinstance(heard, Heard) and not whole(fabric, plans[name], heard, asked):
                     waiting.append(name)
             left = waiting if time.monotonic() < end else []
             time.sleep(1 if left else 0)
@@ -222,9 +232,9 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types
         said = self._ask({name: {"state": "absent"} for name in there})
         self._workspace.save(RUN, {**run, "stopped": True})
         failed = {name: answer for name, answer in said.items() if answer.get("failed")}
-        text = "probe pods may be left; the next verification removes them"
-        warnings = [f"{name}: {text} ({_reason(answer)})" for name, answer in failed.items()]
-        return {"warnings": warnings} if warnings else {}
+        warnings = [f"{name}: {PODS_LEFT} ({_reason(answer)})" for name, answer in failed.items()]
+        over = {"podnet_unfinished": {"pods": ""}}
+        return {**over, **({"warnings": warnings} if warnings else {})}
 
     def _judge(self) -> dict[str, Any]:
         scene = self._scene()

@@ -17,6 +17,8 @@ description:
     and says about how long the others will take, in place.
   - A result may carry C(podnet_summary), one line that stands for the task, and C(podnet_lines),
     lines that are printed as they are.
+  - A result may carry C(podnet_unfinished), a dictionary of what is to be said if the run is
+    interrupted from here on. A later result takes an entry back by an empty text.
   - Tasks that were skipped on every node are not shown.
 extends_documentation_fragment:
   - result_format_callback
@@ -26,6 +28,7 @@ author:
   - podnet developers (@podnet)
 """
 
+import atexit
 import gc
 import os
 import sys
@@ -77,10 +80,13 @@ class CallbackModule(CallbackBase):
         self._shown_stage = ""
         self._task: Running | None = None
         self._began = 0.0
+        self._unfinished: dict[str, str] = {}
 
     # --- the run ---------------------------------------------------------------------------
 
     def v2_playbook_on_start(self, playbook: Any) -> None:
+        # No event tells of an interruption. Processes that Ansible forks end without this.
+        atexit.register(self.interrupted)
         if self._check:
             self._say("check mode: nothing is changed", C.COLOR_WARN)
 
@@ -124,6 +130,7 @@ class CallbackModule(CallbackBase):
         self._say("stopped: no node is left to go on with", C.COLOR_ERROR)
 
     def v2_playbook_on_stats(self, stats: Any) -> None:
+        atexit.unregister(self.interrupted)
         self._end_task()
         if not self._stages:
             return
@@ -136,6 +143,14 @@ class CallbackModule(CallbackBase):
                 self._say(line, color)
         if handled := sum(stats.rescued.values()):
             self._say(" " * STAGE + f"{handled} of the failures handled by the playbook itself")
+
+    def interrupted(self) -> None:
+        """Say what becomes of what the run has begun."""
+        self._erase()
+        if left := [text for text in self._unfinished.values() if text]:
+            self._say("interrupted", C.COLOR_ERROR)
+            for text in left:
+                self._under(textwrap.fill(text, WIDTH - STAGE - 2))
 
     # --- results of one node ---------------------------------------------------------------
 
@@ -194,6 +209,7 @@ class CallbackModule(CallbackBase):
         task, host = self._task, result.host.get_name()
         self._erase()
         self._handle_warnings(result.result)
+        self._unfinished |= result.result.get("podnet_unfinished") or {}
         if task is None:
             return
         task.results[host] = state

@@ -37,6 +37,11 @@ options:
     type: list
     elements: str
     default: []
+  without:
+    description: Nodes that are left out, as by C(--limit). Stage V(begin) only.
+    type: list
+    elements: str
+    default: []
   outside:
     description: Hosts outside the cluster that every node's pods must reach. Stage V(begin) only.
     type: list

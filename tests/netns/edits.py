@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import difflib
 import re
+import subprocess
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -12,6 +14,7 @@ from fleet import DUMP, Fleet, without_timers
 
 ONE, TWO, THREE = "node-1", "node-2", "node-3"
 
+GENERATION = "cd /etc/podnet/current && tail -n +1 *"
 UNCONFIRMED = """---
 - name: Plan
   ansible.builtin.import_playbook: podnet.fabric.plan
@@ -76,3 +79,22 @@ def assert_same(now: dict[str, str], before: dict[str, str]) -> None:
     for node, text in before.items():
         found = list(difflib.unified_diff(text.splitlines(), now[node].splitlines(), lineterm=""))
         assert not found, "\n".join([node, *found])
+
+
+def kernel(fleet: Fleet, node: str) -> str:
+    return without_timers(fleet.ssh(node, DUMP))
+
+
+def everything(fleet: Fleet) -> tuple[dict[str, str], dict[str, str]]:
+    """Complete dumps, and the digests of the current definitions."""
+    return state(fleet), {node: fleet.ssh(node, GENERATION) for node in fleet.nodes}
+
+
+def wait_for(fleet: Fleet, node: str) -> None:
+    """Until SSH gets in again."""
+    command = ["ssh", "-F", str(fleet.ssh_config), "-o", "ConnectTimeout=2", node, "true"]
+    for _try in range(60):
+        if subprocess.run(command, capture_output=True, check=False).returncode == 0:
+            return
+        time.sleep(1)
+    raise AssertionError(f"{node} does not come back")

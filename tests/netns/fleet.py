@@ -25,20 +25,24 @@ SEGMENT_NETWORKS = {
 }
 
 
+SETTINGS = {
+    "ANSIBLE_CONFIG": str(REPO / "ansible.cfg"),
+    "ANSIBLE_COLLECTIONS_PATH": str(REPO / ".ansible" / "collections"),
+    "ANSIBLE_NOCOLOR": "1",
+}
+
+
+def program(command: list[str]) -> str:
+    """Where the program of a command is: beside this Python."""
+    return str(Path(sys.executable).parent / command[0])
+
+
 def run_ansible(folder: Path, command: list[str], **more: str) -> subprocess.CompletedProcess[str]:
     """A program of Ansible in a user's folder, with this collection and the shipped settings."""
-    environment = {
-        **os.environ,
-        "ANSIBLE_CONFIG": str(REPO / "ansible.cfg"),
-        "ANSIBLE_COLLECTIONS_PATH": str(REPO / ".ansible" / "collections"),
-        "ANSIBLE_NOCOLOR": "1",
-        **more,
-    }
-    program = str(Path(sys.executable).parent / command[0])
     return subprocess.run(
-        [program, *command[1:]],
+        [program(command), *command[1:]],
         cwd=folder,
-        env=environment,
+        env={**os.environ, **SETTINGS, **more},
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
@@ -149,7 +153,15 @@ class Fleet:
         self, playbook: str, *arguments: str, check: bool = False
     ) -> subprocess.CompletedProcess[str]:
         """Run a playbook of the collection by its FQCN, from the fleet's own folder."""
-        command = [
+        command = self.command(playbook, *arguments)
+        done = self._run(command)
+        if check and done.returncode:
+            raise AssertionError(f"{' '.join(command)}\n{done.stdout}\n{done.stderr}")
+        return done
+
+    def command(self, playbook: str, *arguments: str) -> list[str]:
+        """Words of a run of a playbook."""
+        return [
             "ansible-playbook",
             "-i",
             "hosts.yml",
@@ -163,10 +175,6 @@ class Fleet:
             ),
             *arguments,
         ]
-        done = self._run(command)
-        if check and done.returncode:
-            raise AssertionError(f"{' '.join(command)}\n{done.stdout}\n{done.stderr}")
-        return done
 
     def ssh(self, node: str, command: str) -> str:
         """Run a shell text on a node over SSH, independently of Ansible."""

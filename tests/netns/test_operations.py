@@ -6,8 +6,8 @@ from __future__ import annotations
 
 import re
 import subprocess
-import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from ansible_collections.podnet.fabric.plugins.plugin_utils.kernel.objects import route_metric
@@ -19,14 +19,17 @@ from edits import (
     assert_same,
     change_cidr,
     edit,
+    everything,
+    kernel,
     other_port,
     other_vni,
     pod,
+    wait_for,
 )
 from edits import state as dumps
-from fleet import DUMP, Fleet, Spec, without_timers
+from fleet import Fleet, Spec
+from terminal import Terminal
 
-GENERATION = "cd /etc/podnet/current && tail -n +1 *"
 LEFT = (
     "ls -d /etc/podnet /run/podnet/nft /usr/local/sbin/podnet-node /etc/cni/net.d/*podnet* "
     "/etc/iproute2/rt_protos.d/podnet.conf /etc/systemd/system/podnet.service 2>/dev/null; true"
@@ -55,27 +58,8 @@ def fleet(lab: Fleet) -> Iterator[Fleet]:
     lab.play("converge", check=True)
 
 
-def kernel(fleet: Fleet, node: str) -> str:
-    return without_timers(fleet.ssh(node, DUMP))
-
-
-def everything(fleet: Fleet) -> tuple[dict[str, str], dict[str, str]]:
-    """Complete dumps, and the digests of the current definitions."""
-    return dumps(fleet), {node: fleet.ssh(node, GENERATION) for node in fleet.nodes}
-
-
 def site(fleet: Fleet, *arguments: str) -> subprocess.CompletedProcess[str]:
     return fleet.play("site", *arguments)
-
-
-def wait_for(fleet: Fleet, node: str) -> None:
-    """Until SSH gets in again."""
-    command = ["ssh", "-F", str(fleet.ssh_config), "-o", "ConnectTimeout=2", node, "true"]
-    for _try in range(60):
-        if subprocess.run(command, capture_output=True, check=False).returncode == 0:
-            return
-        time.sleep(1)
-    raise AssertionError(f"{node} does not come back")
 
 
 # --- look ---------------------------------------------------------------------------------------
@@ -112,7 +96,7 @@ DRIFTS = {
     "next hop": (
         "ip route change 10.64.2.0/24 via 192.0.2.1 proto 112 "
         f"metric {route_metric('10.64.2.0/24')}",
-        "different: ip route replace 10.64.2.0/24 via 192.0.2.12",
+        "differs: ip route replace 10.64.2.0/24 via 192.0.2.12",
     ),
     "surplus": (
         "ip route add 10.64.200.0/24 via 192.0.2.1 proto 112 metric 112",
@@ -229,6 +213,25 @@ def test_a_run_that_was_interrupted_is_taken_back_by_the_next_one(fleet: Fleet) 
     fleet.play("drift", check=True)
 
 
+def test_ctrl_c_says_what_becomes_of_the_change(fleet: Fleet, tmp_path: Path) -> None:
+    edit(fleet, other_vni)
+    terminal = Terminal(tmp_path, 80)
+    try:
+        terminal.run_ansible(fleet.folder, fleet.command("site"))
+        terminal.until(lambda text: "Start two probe pods" in text)
+        terminal.tmux("send-keys", "C-c")
+        seen = terminal.until(lambda text: "ended with" in text)
+    finally:
+        terminal.end()
+    assert "ended with 99" in seen
+    told = " ".join(seen.split())
+    assert re.search(r"go back by themselves within \d+ seconds, and at once", told), seen
+    assert "probe pods may be left" in seen and "Traceback" not in seen
+    assert "transaction pending" in fleet.ssh(ONE, "podnet-node status")
+    fleet.play("site", check=True)
+    fleet.play("drift", check=True)
+
+
 # --- back ---------------------------------------------------------------------------------------
 
 
@@ -311,8 +314,19 @@ def test_a_range_of_a_node_that_was_not_asked_is_given_to_nobody(fleet: Fleet) -
     fleet.play("converge", check=True)
 
 
-def test_a_node_that_is_not_reached_is_named_and_blocks_nobody(fleet: Fleet) -> None:
-    """Its port 22 is closed for the time of the run; the wall goes by itself."""
+@pytest.mark.parametrize(
+    ("playbook", "arguments"),
+    [
+        ("converge", ()),
+        ("site", ()),
+        ("site", ("-e", '{"podnet_serial": 1}')),
+    ],
+)
+def test_a_node_that_is_not_reached_is_named_and_blocks_nobody(
+    fleet: Fleet, playbook: str, arguments: tuple[str, ...]
+) -> None:
+    """Its port 22 is closed for the time of the run; the wall goes by itself. What is proved is
+    the rest."""
     wall = (
         "nft add table inet wall; "
         "nft 'add chain inet wall in { type filter hook input priority 0; }'; "
@@ -321,14 +335,26 @@ def test_a_node_that_is_not_reached_is_named_and_blocks_nobody(fleet: Fleet) -> 
     )
     fleet.ssh(THREE, wall)
     edit(fleet, change_cidr)
-    done = fleet.play("converge", "-e", "ansible_ssh_timeout=2", "-e", "ansible_ssh_retries=0")
+    soon = ("-e", "ansible_ssh_timeout=2", "-e", "ansible_ssh_retries=0")
+    done = fleet.play(playbook, *soon, *arguments)
     assert done.returncode == 4, done.stdout + done.stderr
     assert "node-3 was not reached and stays as it is" in done.stdout
+    assert ("only 2 of 3 nodes were asked for" in done.stdout) == (playbook == "site")
     assert "10.64.101.0/24" in fleet.ssh(TWO, "ip route")
     wait_for(fleet, THREE)
 
 
 # --- away with it -------------------------------------------------------------------------------
+
+
+def test_a_node_in_the_wrong_segment_is_named_before_anything_is_changed(fleet: Fleet) -> None:
+    before = everything(fleet)
+    edit(fleet, lambda _vars, hosts: hosts[THREE].update(podnet_segment="rack-a"))
+    done = fleet.play("site")
+    assert done.returncode == 2 and "no node was touched" in done.stdout
+    assert done.stdout.count("nodes.node-3.podnet_segment: other nodes") == 2
+    assert "nodes.node-1" not in done.stdout
+    assert everything(fleet) == before
 
 
 def test_remove_node_leaves_nothing_anywhere(fleet: Fleet) -> None:

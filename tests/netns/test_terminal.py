@@ -4,16 +4,15 @@
 from __future__ import annotations
 
 import json
-import shlex
-import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from ansible_collections.podnet.fabric.plugins.plugin_utils.screen import FIRST_GUESS
-from fleet import REPO, run_ansible
+from fleet import run_ansible
+from terminal import Terminal
 
 NAMES = [f"a-node-with-a-name-of-some-length-{number}" for number in range(1, 7)]
 PLAYBOOK = """
@@ -31,34 +30,6 @@ PLAYBOOK = """
       failed_when: number == 1
       changed_when: false
 """
-
-
-class Terminal:
-    """A tmux server of its own with one window that runs a command."""
-
-    def __init__(self, folder: Path, columns: int) -> None:
-        self.folder, self.columns = folder, columns
-        self.socket = str(folder / "tmux")
-        self.tmux("new-session", "-d", "-x", str(columns), "-y", "30", "sh")
-        assert int(self.tmux("display-message", "-p", "#{pane_width}")) == columns
-
-    def tmux(self, *arguments: str) -> str:
-        command = ["tmux", "-S", self.socket, "-f", "/dev/null", *arguments]
-        return subprocess.run(command, check=True, capture_output=True, text=True).stdout
-
-    def screen(self, *how: str) -> str:
-        return self.tmux("capture-pane", "-p", *how)
-
-    def run(self, command: str) -> None:
-        self.tmux("send-keys", "clear; " + command, "Enter")
-
-    def until(self, condition: Callable[[str], bool]) -> str:
-        """The screen, once it is as it should be."""
-        for _ in range(600):
-            if condition(found := self.screen()):
-                return found
-            time.sleep(0.1)
-        raise AssertionError(f"never seen on {self.columns} columns; at the end:\n{found}")
 
 
 @pytest.fixture
@@ -80,7 +51,7 @@ def folder(tmp_path: Path) -> Path:
 def terminal(request: pytest.FixtureRequest, folder: Path) -> Iterator[Terminal]:
     made = Terminal(folder, request.param)
     yield made
-    made.tmux("kill-server")
+    made.end()
 
 
 def command(folder: Path) -> list[str]:
@@ -88,22 +59,7 @@ def command(folder: Path) -> list[str]:
 
 
 def test_progress_in_place_and_the_end(terminal: Terminal, folder: Path) -> None:
-    program, *rest = command(folder)
-    settings = {
-        "ANSIBLE_CONFIG": REPO / "ansible.cfg",
-        "ANSIBLE_COLLECTIONS_PATH": REPO / ".ansible" / "collections",
-        "ANSIBLE_NOCOLOR": "",
-    }
-    script = folder / "run.sh"
-    script.write_text(
-        f"cd {shlex.quote(str(folder))}\n"
-        + "".join(f"export {key}={shlex.quote(str(value))}\n" for key, value in settings.items())
-        + "unset NO_COLOR ANSIBLE_NOCOLOR\n"
-        + shlex.join([str(Path(sys.executable).parent / program), *rest])
-        + "\necho ended with $?\n",
-        encoding="utf-8",
-    )
-    terminal.run(f"sh {shlex.quote(str(script))}")
+    terminal.run_ansible(folder, command(folder))
     wide = terminal.columns == 80
     terminal.until(lambda text: "Wait for the word  0/6" in text)
     time.sleep(FIRST_GUESS)  # sooner, nothing is guessed

@@ -167,6 +167,28 @@ def test_items_that_failed_are_shown_and_not_said_again(run: Run) -> None:
     assert "One or more" not in text
 
 
+def test_an_interruption_says_what_becomes_of_what_has_begun(run: Run) -> None:
+    run.task("converge", "Change the nodes", once=True)
+    run.ok("worker-1", podnet_unfinished={"change": "nodes go back"})
+    run.task("verify", "Probe every pair", once=True)
+    run.ok("worker-1", podnet_unfinished={"pods": "pods are left"})
+    run.ok("worker-1")
+    run.callback.interrupted()
+    assert [line.strip() for line in run.screen.lines[-3:]] == [
+        "interrupted",
+        "nodes go back",
+        "pods are left",
+    ]
+
+
+def test_an_interruption_of_what_has_left_nothing_says_nothing(run: Run) -> None:
+    run.task("converge", "Change the nodes", once=True)
+    run.ok("worker-1", podnet_unfinished={"change": "nodes go back"})
+    run.ok("worker-1", podnet_unfinished={"change": ""})
+    run.callback.interrupted()
+    assert not run.screen.lines
+
+
 def test_an_ignored_failure_is_shown_and_not_counted(run: Run) -> None:
     run.task("converge", "Try it")
     run.failed("worker-1", ignored=True, msg="no matter")

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from ansible_collections.podnet.fabric.plugins.action.converge import ActionModule, _failure
+from ansible_collections.podnet.fabric.plugins.action.converge import ActionModule
 from ansible_collections.podnet.fabric.plugins.plugin_utils.changes import PHASES
 from ansible_collections.podnet.fabric.plugins.plugin_utils.plan import compile_fleet
 from ansible_collections.podnet.fabric.plugins.plugin_utils.reach import Answer
@@ -102,12 +102,15 @@ def test_a_change_ends_where_a_step_fails(
     done = change(tmp_path, nodes, list(PHASES), WINDOW, keep=True)
     assert nodes.steps == list(steps)
     assert done.get("failed", False) == (kept is None) and done.get("kept") == kept
+    # What an interruption means is unsaid once nothing goes back any more.
+    assert (done.get("podnet_unfinished") == {"change": ""}) == bool(kept)
 
 
 def test_a_change_that_is_to_be_proved_waits(tmp_path: Path) -> None:
     nodes = Nodes()
     done = change(tmp_path, nodes, ["add"], WINDOW, keep=False)
     assert nodes.steps == ["add"] and done["changed"] and not done["kept"]
+    assert "podnet_unfinished" not in done
     assert [name for name, _fresh in nodes.asked] == ["one", "two"]
 
 
@@ -115,6 +118,7 @@ def test_what_needs_no_confirmation_is_kept_by_its_last_phase(tmp_path: Path) ->
     nodes = Nodes()
     done = change(tmp_path, nodes, list(PHASES), window=0, keep=True)
     assert nodes.steps == list(PHASES) and done["kept"]
+    assert done["podnet_unfinished"] == {"change": ""}
 
 
 def test_a_full_disk_takes_nothing_back_once_nodes_keep_the_change(
@@ -131,14 +135,3 @@ def test_a_full_disk_takes_nothing_back_once_nodes_keep_the_change(
     nodes = Nodes()
     done = change(tmp_path, nodes, list(PHASES), WINDOW, keep=True)
     assert nodes.steps == list(STEPS[:5]) and not done.get("failed") and not done["kept"]
-
-
-def test_a_next_hop_that_is_on_no_network_of_the_node_names_the_variable() -> None:
-    said = (
-        "Error: Nexthop has invalid gateway.\n@@podnet failed ip route replace x\n@@podnet undone\n"
-    )
-    text = _failure("node-1, phase switch", Answer(rc=1, stdout=said))
-    assert "podnet_segment" in text and "ip route replace x" in text
-    assert "everything was taken back" in text
-    other = _failure("node-1", Answer(rc=1, stdout=said.replace("invalid gateway", "no room")))
-    assert "podnet_segment" not in other

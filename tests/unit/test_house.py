@@ -254,6 +254,18 @@ def test_a_playbook_is_a_list_of_roles(path: Path) -> None:
             assert (path.parent / imported).is_file(), f"{rel(path)} imports {imported}: not there"
 
 
+def test_a_playbook_for_a_fleet_refuses_an_inventory_without_one() -> None:
+    """First of all, by itself or by what it imports. `render` is a part of others."""
+
+    def begins(path: Path) -> str:
+        imported = load(path)[0].get("ansible.builtin.import_playbook", "")
+        return begins(path.parent / imported) if (path.parent / imported).is_file() else path.stem
+
+    first = {path.stem: begins(path) for path in sorted(ROOT.glob("playbooks/*.yml"))}
+    without = {name for name, begin in first.items() if begin != "fleet"}
+    assert without == {"lab_down", "lab_up", "render"}
+
+
 def test_the_sample_inventory_is_accepted() -> None:
     from ansible_collections.podnet.fabric.plugins.plugin_utils.plan import compile_fleet
     from inventories import variables

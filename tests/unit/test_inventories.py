@@ -241,7 +241,7 @@ def test_kubectl_is_asked_when_nothing_is_saved(
         load(tmp_path, plugin="podnet.fabric.kubernetes", context="other")
 
 
-@pytest.mark.parametrize("playbook", ["drift", "status", "verify"])
+@pytest.mark.parametrize("playbook", ["drift", "site"])
 def test_an_inventory_without_nodes_is_no_fleet_without_faults(
     tmp_path: Path, playbook: str
 ) -> None:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import subprocess
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -41,7 +42,20 @@ def test_a_healthy_fleet_is_not_accused() -> None:
     told = Told()
     assert named(told) == []
     for name in NAMES:
-        assert whole(told.fabric, plan_node(told.fabric, name), told.heard[name])
+        assert whole(told.fabric, plan_node(told.fabric, name), told.heard[name], NAMES)
+
+
+@pytest.mark.parametrize(("asked", "waits"), [(NAMES, True), (("node-3", "node-4"), False)])
+def test_nobody_waits_for_what_only_a_node_has_that_was_not_asked(
+    asked: tuple[str, ...], waits: bool
+) -> None:
+    """Its sessions and its range: it may be down for good."""
+    told = lost(Told(), "node-1")
+    plan, heard = plan_node(told.fabric, "node-3"), told.heard["node-3"]
+    gone = [s.address for s in sessions(told.fabric, plan) if s.peer in ("node-1", "node-2")]
+    sessions_left = {a: peer for a, peer in heard.sessions.items() if a not in gone}
+    heard = replace(heard, sessions=sessions_left)
+    assert whole(told.fabric, plan, heard, asked) != waits
 
 
 def test_who_must_have_a_session_with_whom() -> None:

@@ -87,6 +87,10 @@ ROUTES = [
     },
     {"dst": "10.64.2.0/24", "dev": "eth0", "protocol": "112", "metric": 112, "table": "7"},
     {"dst": "default", "dev": "eth1", "protocol": "ra", "table": "7"},
+    {"dst": "192.0.2.0/24", "dev": "eth0", "protocol": "kernel", "scope": "link"},
+    {"dst": "192.0.2.1", "type": "local", "dev": "eth0", "protocol": "kernel", "table": "local"},
+    {"dst": "10.8.0.0/16", "nexthops": [{"gateway": "192.0.2.9"}, {"dev": "tun0"}]},
+    {"dst": "10.9.0.0/16", "nexthops": [{"gateway": "192.0.2.9"}, {"gateway": "192.0.2.8"}]},
 ]
 NEIGHBOURS = [
     {"dst": "10.64.3.1", "dev": "pn64", "lladdr": "02:aa:00:00:00:01", "state": ["PERMANENT"]},
@@ -209,6 +213,10 @@ def test_what_networkd_made_by_podnets_file_is_ours_and_not_marked() -> None:
     state = read({**SECTIONS, "ip": batch(UNDERLAY, bridges, VXLANS, NEIGHBOURS, ROUTES)})
     assert state.links[0] == Link("cbr0", "02:00:00:00:00:01", 1450, marked=False)
     assert "br9" in state.foreign_links
+
+
+def test_what_is_reached_without_a_router() -> None:
+    assert read().onlink == ("10.64.2.0/24", "default", "192.0.2.0/24", "10.8.0.0/16")
 
 
 def test_the_metric_of_a_route_follows_its_destination_alone() -> None:

@@ -31,6 +31,7 @@ ARGUMENTS = {
     "timeout_ms": 1000,
     "outside": [{"address": address, "port": port} for address, port in OUTSIDE],
     "only": [],
+    "without": [],
 }
 
 
@@ -90,9 +91,9 @@ class Stages(ActionModule):
         self._workspace.save_fabric(FABRIC)
         self._nodes = self.nodes = Nodes(hosts, faults)
 
-    def whole(self) -> dict[str, Any]:
+    def whole(self, **arguments: Any) -> dict[str, Any]:
         """All stages in the order of the role; what the judge returned."""
-        self._begin(ARGUMENTS)
+        self._begin({**ARGUMENTS, **arguments})
         answer = self._observe()
         assert not answer.get("failed"), answer
         judged = self._judge()
@@ -205,6 +206,31 @@ def test_a_limited_run_judges_and_probes_only_what_was_asked(tmp_path: Path) -> 
     assert done["verdict"] == "pass"
     assert "only 2 of 3 nodes were asked for" in done["podnet_summary"]
     assert not any("node-02" in (r["source"], r["target"]) for r in saved(tmp_path))
+
+
+def test_a_node_that_is_left_out_is_neither_asked_nor_judged(tmp_path: Path) -> None:
+    stages = Stages(tmp_path, NAMES, {"node-02 started": AWAY})
+    done = stages.whole(without=["node-02"])
+    assert done["verdict"] == "pass"
+    assert "only 2 of 3 nodes were asked for" in done["podnet_summary"]
+    assert not any(asked.startswith("node-02") for asked in stages.nodes.asked)
+
+
+def test_nobody_can_leave_out_what_is_no_node(tmp_path: Path) -> None:
+    answer = Stages(tmp_path, NAMES, {})._begin({**ARGUMENTS, "without": ["node-2"]})
+    assert answer["failed"] and "found node-2" in answer["msg"]
+
+
+def test_pods_are_said_to_be_left_from_before_they_start_until_they_are_gone(
+    tmp_path: Path,
+) -> None:
+    stages, said = Stages(tmp_path, NAMES, {}), {}
+    said |= stages._begin(ARGUMENTS)["podnet_unfinished"]
+    assert "removes them" in said["pods"]
+    said |= stages._observe().get("podnet_unfinished", {})
+    assert "removes them" in said["pods"]
+    said |= stages._judge()["podnet_unfinished"]
+    assert not said["pods"]
 
 
 def test_a_name_as_outside_host_is_refused(tmp_path: Path) -> None:

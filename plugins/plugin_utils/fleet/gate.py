@@ -21,7 +21,7 @@ from ..kernel.state import State
 from ..plan import plan_fleet
 from ..preflight import PLUGINS_MISSING
 from ..settle import settle
-from . import ranges
+from . import ranges, segments
 from .phases import out_of_order, restrict
 from .rolling import Size, batches, order_problems
 
@@ -81,6 +81,8 @@ def decide(
 
     ``states`` are of nodes that were read just now; those of others are read out of their answers.
     """
+    changing = [name for name, run in runs.items() if run["phases"] and not ask.absent]
+    astray = list(segments.elsewhere(fabric, states, changing))
     released, problems = ranges.released(ask.released)
     problems += order_problems([n.name for n in fabric.nodes], ask.canary, ask.serial)
     notes: list[str] = []
@@ -92,7 +94,7 @@ def decide(
         states = {**states_of(fabric, rest), **states}
         found, notes = _settle_fleet(fabric, runs, states, ask, released)
         problems += found
-    problems += out_of_order(runs, ask.phases)
+    problems += [*astray, *out_of_order(runs, ask.phases)]
     for run in runs.values():
         known = ask.install and run["missing_plugins"]
         of_node = [Problem(**item) for item in run["problems"]]

@@ -10,7 +10,7 @@ from ..changes import PHASES
 from ..kernel.state import State
 
 # What a change of a phase says of the object that it is about.
-WORDS = {"add": "missing", "switch": "different", "remove": "not wanted"}
+WORDS = {"add": "missing", "switch": "differs", "remove": "not wanted"}
 
 
 def table(runs: Mapping[str, Any]) -> list[str]:
@@ -34,7 +34,7 @@ def differences(runs: Mapping[str, Any], limit: int = 12) -> list[str]:
     found = []
     for name, run in sorted(runs.items()):
         lines = [
-            f"{name}: {WORDS[phase]}: {line}"
+            f"{name}: {WORDS[phase]}: {line.removesuffix(f'    # {WORDS[phase]}')}"
             for phase in run["phases"]
             for line in run["shown"][phase]
         ]

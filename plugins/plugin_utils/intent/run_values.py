@@ -31,7 +31,13 @@ WORDS: Mapping[str, tuple[str, ...]] = {
     "podnet_cni_install": ("package", "tarball", "none"),
     "podnet_state": ("present", "absent"),
 }
-NAMES = ("podnet_canary", "podnet_lost_nodes", "podnet_rollback_nodes", "podnet_verify_only")
+NAMES = (
+    "podnet_canary",
+    "podnet_lost_nodes",
+    "podnet_rollback_nodes",
+    "podnet_verify_only",
+    "podnet_verify_without",
+)
 OUTSIDE = "podnet_verify_outside"
 WHOLE = re.compile(r"\s*-?[0-9]+\s*")
 CHECKED = (*NUMBERS, *WORDS, *NAMES, OUTSIDE)

@@ -60,5 +60,6 @@ TOOL_KEYS: tuple[str, ...] = (
     "podnet_verify_peers",
     "podnet_verify_port",
     "podnet_verify_timeout_ms",
+    "podnet_verify_without",
     "podnet_report_title",
 )

@@ -17,13 +17,15 @@ class Kernel:
     Attributes:
         interfaces: name → bridges and VXLAN devices with all addresses, others with the asked one.
         holders: address of the underlay → the interface that has it.
-        routes: of the main table.
+        routes: of the main table; a single host has its prefix length, which `ip` leaves out.
+        onlink: destinations that are reached without a router, in any table.
     """
 
     interfaces: dict[str, dict[str, Any]]
     holders: dict[str, dict[str, Any]]
     routes: list[dict[str, Any]]
     neighbours: list[dict[str, Any]]
+    onlink: list[str]
 
 
 def kernel_of(code: str, output: str) -> Kernel:
@@ -34,7 +36,7 @@ def kernel_of(code: str, output: str) -> Kernel:
     """
     if code != "0":
         raise ValueError(f"ip -batch ended with {code!r}")
-    found = Kernel({}, {}, [], [])
+    found = Kernel({}, {}, [], [], [])
     for item in _stream(output):
         if "ifname" in item:
             found.interfaces[item["ifname"]] = item
@@ -43,9 +45,29 @@ def kernel_of(code: str, output: str) -> Kernel:
                     found.holders.setdefault(entry["local"], item)
         elif "state" in item:
             found.neighbours.append(item)
-        elif item.get("table", "main") == "main":
-            found.routes.append({"dst": item["dst"], **item})
+        else:
+            _route(item, found)
     return found
+
+
+def _route(item: dict[str, Any], found: Kernel) -> None:
+    dst = item["dst"]
+    if "/" not in dst and dst != "default":
+        dst = f"{dst}/{128 if ':' in dst else 32}"
+    # Nearly all are podnet's own, and those have a next hop.
+    direct = "gateway" not in item and item.get("type", "unicast") == "unicast"
+    if direct and "" in next_hops(item):
+        found.onlink.append(dst)
+    if item.get("table", "main") == "main":
+        found.routes.append({**item, "dst": dst})
+
+
+def next_hops(item: Mapping[str, Any]) -> tuple[str, ...]:
+    """Addresses of a route of ``ip -j route``: several where a prefix is announced by several,
+    and empty texts for links."""
+    # zebra has a group of one next hop where there were more.
+    hops = item.get("nexthops") or [item]
+    return tuple(str(hop.get("gateway") or hop.get("via", {}).get("host", "")) for hop in hops)
 
 
 def _stream(text: str) -> Iterator[dict[str, Any]]:

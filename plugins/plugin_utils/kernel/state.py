@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from .batch import Kernel, kernel_of, kind_of
+from .batch import Kernel, kernel_of, kind_of, next_hops
 from .objects import (
     ALTNAME_PREFIX,
     ROUTE_PROTOCOL,
@@ -62,6 +62,7 @@ class State:
         foreign_links: names of bridges and VXLAN devices without podnet's mark.
         addresses: addresses on the bridge, whoever put them there.
         recorded_addresses: those that the current generation put there.
+        onlink: destinations that the node reaches without a router, in any table.
         sysctls: path below /proc/sys → value.
         held: settings of interfaces that are not podnet's and that podnet changed.
         files: absolute path → SHA-256 of its content.
@@ -97,6 +98,7 @@ class State:
     routes: tuple[Route, ...] = ()
     foreign_routes: tuple[ForeignRoute, ...] = ()
     ra_devices: tuple[str, ...] = ()
+    onlink: tuple[str, ...] = ()
     neighbours: tuple[Neighbour, ...] = ()
     fdb: tuple[FdbEntry, ...] = ()
     sysctls: Mapping[str, str] = field(default_factory=dict)
@@ -166,9 +168,8 @@ def _state(sections: Mapping[str, str], wanted: frozenset[str]) -> State:
     kernel = kernel_of(sections["asked"], sections["ip"])
     links, foreign_links = _links(kernel, sections["networkd"])
     node = dict(line.partition("=")[::2] for line in sections["node"].splitlines())
-    found = list(_whole(kernel.routes))
-    learned = _learned(found) if "podnet/watchfrr" in node.get("frr", "") else {}
-    routes, foreign_routes, ra_devices = _routes(found, wanted, learned)
+    learned = _learned(kernel.routes) if "podnet/watchfrr" in node.get("frr", "") else {}
+    routes, foreign_routes, ra_devices = _routes(kernel.routes, wanted, learned)
     # Neighbours and FDB entries are podnet's on its VXLAN devices alone; on the bridge anybody
     # may have some.
     own = frozenset(link.name for link in links if link.vxlan)
@@ -184,6 +185,7 @@ def _state(sections: Mapping[str, str], wanted: frozenset[str]) -> State:
         routes=routes,
         foreign_routes=foreign_routes,
         ra_devices=ra_devices,
+        onlink=tuple(kernel.onlink),
         neighbours=tuple(_neighbours(kernel, own)),
         fdb=tuple(_fdb(sections, own)),
         sysctls=_pairs(sections["sysctls"], ":", "/proc/sys/"),
@@ -283,25 +285,8 @@ def _addresses(kernel: Kernel, own: frozenset[str]) -> Iterator[Address]:
                 yield Address(name, f"{entry['local']}/{entry['prefixlen']}")
 
 
-def _whole(items: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-    """Routes with the prefix length that `ip` leaves out for a single host."""
-    for item in items:
-        dst = item["dst"]
-        if "/" not in dst and dst != "default":
-            item = {**item, "dst": f"{dst}/{128 if ':' in dst else 32}"}
-        yield item
-
-
 def _learned(routes: list[dict[str, Any]]) -> dict[str, tuple[str, ...]]:
     return {item["dst"]: next_hops(item) for item in routes if item.get("protocol") == "bgp"}
-
-
-def next_hops(item: Mapping[str, Any]) -> tuple[str, ...]:
-    """Addresses of a route of ``ip -j route``: several where a prefix is announced by several,
-    and empty texts for links."""
-    # zebra has a group of one next hop where there were more.
-    hops = item.get("nexthops") or [item]
-    return tuple(str(hop.get("gateway") or hop.get("via", {}).get("host", "")) for hop in hops)
 
 
 def _routes(

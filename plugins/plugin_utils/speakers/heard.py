@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..intent.model import FAMILIES, Family
-from ..kernel.state import UnreadableError, next_hops
+from ..kernel.batch import next_hops
+from ..kernel.state import UnreadableError
 from .look import MARKER
 
 DAEMONS = ("zebra", "bgpd", "watchfrr")

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from dataclasses import dataclass
 
 from ..backends.bgp import together
@@ -83,10 +83,15 @@ def as_planned(route: Learned, heard: Heard) -> bool:
     return route.fits(heard.learned.get(route.dst, ()))
 
 
-def whole(fabric: Fabric, plan: NodePlan, heard: Heard) -> bool:
-    """Whether nothing is missing, so that nobody has to wait any longer."""
+def whole(fabric: Fabric, plan: NodePlan, heard: Heard, among: Container[str]) -> bool:
+    """Whether nothing of these nodes and of routers is missing, so that nobody has to wait any
+    longer. What a node has that was not asked nobody can know, and it may be down for good."""
     return (
         heard.daemons.issuperset(DAEMONS)
-        and not lacking(plan, heard)
-        and all(heard.stands(session.address) for session in sessions(fabric, plan))
+        and not any(route.peer in among for route in lacking(plan, heard))
+        and all(
+            heard.stands(session.address)
+            for session in sessions(fabric, plan)
+            if not session.peer or session.peer in among
+        )
     )
