@@ -12,9 +12,10 @@ from ansible.plugins.action import ActionBase
 
 from ..plugin_utils.changes import PHASES
 from ..plugin_utils.compare import Compared, Terms, compare, plans_of
-from ..plugin_utils.exchange import Answer, Exchange
+from ..plugin_utils.exchange import Exchange
 from ..plugin_utils.fleet.gate import Ask, decide
 from ..plugin_utils.fleet.preview import table
+from ..plugin_utils.fleet.words import HELD, OVER, failure, sentence, stays, unfinished
 from ..plugin_utils.frr import with_password
 from ..plugin_utils.intent.model import Fabric
 from ..plugin_utils.intent.problems import ProblemsError
@@ -24,14 +25,11 @@ from ..plugin_utils.transaction import (
     clear_script,
     end_script,
     head_script,
-    outcome,
     phase_script,
     purge_script,
 )
 from ..plugin_utils.workspace import Workspace, WorkspaceError
 
-# What the callback says of a change when the run is interrupted; nothing any more.
-OVER = {"podnet_unfinished": {"change": ""}}
 ENDS = ("hold", "commit", "rollback", "purge")
 SPEC = {
     "stage": {
@@ -133,7 +131,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types
         over = [name for name, node in found.items() if self._is_over(node.state)]
         if over and not self._task.check_mode:
             # An earlier run did not come to its end: what it did is taken back first.
-            self._nodes.ask(dict.fromkeys(over, clear_script()))
+            self._nodes.ask({n: clear_script(found[n].state.transaction) for n in over})
             found = {name: node for name, node in found.items() if name not in over}
             found |= self._compared(fabric, terms, over, unread)
         return unread, {name: found[name] for name in known if name in found}
@@ -220,7 +218,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types
             text = staged + phase_script(run["ident"], phase, commit=commit)
             texts[name] = with_password(fabric, text, args["bgp_password"])
         answers = self._nodes.ask(texts)
-        failures = {n: _failure(f"{n}, phase {phase}", answer) for n, answer in answers.items()}
+        failures = {n: failure(f"{n}, phase {phase}", answer) for n, answer in answers.items()}
         return [text for text in failures.values() if text]
 
     def _end(self, verb: str) -> dict[str, Any]:
@@ -233,7 +231,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types
         if verb == "hold" and not self._is_late(runs):
             runs = {name: run for name, run in runs.items() if run["anew"]}
         if self._task.check_mode or not runs:
-            return {"changed": False}
+            return {"changed": False, **(HELD if verb == "hold" else {})}
         texts = {name: end_script(run["ident"], verb) for name, run in runs.items()}
         answers = self._nodes.ask(texts, fresh=verb == "hold")
         bad = {name: said for name, said in answers.items() if said.away or said.rc}
@@ -247,7 +245,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types
             again = "it goes back by itself when its time ends; the next run brings it forward"
             lines = [f"{name}: {verb} failed: {why}\n    {again}" for name, why in said.items()]
             return {"failed": True, "msg": "\n".join(lines)}
-        return {"changed": False, **(OVER if verb == "commit" else {})}
+        return {"changed": False, **{"hold": HELD, "commit": OVER}.get(verb, {})}
 
     def _is_late(self, runs: dict[str, dict[str, Any]]) -> bool:
         """Whether a node may go back before all have committed, so that each needs more time."""
@@ -297,24 +295,24 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types
             return {"failed": True, "msg": ProblemsError("the nodes", decision.problems).text()}
         changing = [host for host, run in runs.items() if run["phases"]]
         away = [str(h) for h in variables["ansible_play_hosts_all"] if str(h) not in runs]
-        lines = [f"{host} was not reached and stays as it is" for host in away]
+        lines = [stays(host, unread) for host in away]
         lines += decision.notes
         if self._task.check_mode and changing:
             lines += [*table(runs), f"plan digest {decision.digest}"]
         window = max((run["window"] for run in runs.values() if run["phases"]), default=0)
-        unfinished = _unfinished(window) if changing and not self._task.check_mode else ""
+        left = unfinished(window) if changing and not self._task.check_mode else ""
         return {
             **_seen(unread, compared),
             "idle": not changing and not decision.missing,
             "each": bool(ask["each"] or unread or decision.missing or len(decision.batches) > 1),
             "waits": window > 0,
-            "away": [name for name, why in unread.items() if why["unreachable"]],
+            "away": [name for name in away if name in self._workspace.fabric().by_name],
             "batches": [list(batch) for batch in decision.batches],
             "digest": decision.digest,
             "install": list(decision.missing) if asked.install else [],
-            "podnet_summary": _sentence(runs, len(changing)),
+            "podnet_summary": sentence(runs, len(changing)),
             "podnet_lines": lines,
-            "podnet_unfinished": {"change": unfinished},
+            "podnet_unfinished": {"change": left},
         }
 
     def _failed(self, variables: dict[str, Any]) -> dict[str, Any]:
@@ -337,45 +335,11 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types
         return {"failed": True, "msg": "\n".join(lines), **OVER}
 
 
-def _unfinished(window: int) -> str:
-    """What becomes of a change whose run is interrupted."""
-    if not window:
-        return "what was added or changed stays; the next run goes on from there"
-    return (
-        f"nodes that have begun to change go back by themselves within {window} seconds, "
-        "and at once when a run from here begins; podnet.fabric.status shows them"
-    )
-
-
 def _seen(unread: dict[str, Any], compared: dict[str, Compared]) -> dict[str, Any]:
     """What the rest of a playbook has to know of the nodes that were asked."""
     current = {name: node.state.generation for name, node in compared.items()}
     return {"changed": False, "unread": unread, "generations": current}
 
 
-def _sentence(runs: dict[str, dict[str, Any]], changing: int) -> str:
-    """`50 nodes read, 50 to change: add 50, switch 1, remove 50`."""
-    numbers = {p: sum(p in run["phases"] for run in runs.values()) for p in PHASES}
-    parts = ", ".join(f"{phase} {number}" for phase, number in numbers.items() if number)
-    said = f"{len(runs)} nodes read, {changing} to change"
-    return f"{said}: {parts}" if parts else said
-
-
 def _unread(text: str, unreachable: bool = False) -> dict[str, Any]:
     return {"msg": text, "unreachable": unreachable}
-
-
-def _failure(where: str, answer: Answer) -> str:
-    """What went wrong with a phase on a node; empty when nothing did."""
-    if answer.away:
-        return f"{where}: the node was not reached\n    {answer.away}"
-    came = outcome(answer.stdout)
-    if answer.rc == 0 and came.state in ("applied", "committed"):
-        return ""
-    back = {
-        "undone": "everything was taken back; the node is as it was before",
-        "broken": "taking it back failed in part; run podnet-node rollback on the node",
-    }.get(came.state, "nothing was changed in this phase")
-    what = came.command or "staging the transaction"
-    said = came.error or answer.stderr.strip() or f"exit code {answer.rc}"
-    return f"{where}: {what}\n    {said}\n    {back}"

@@ -10,7 +10,11 @@ from ansible.plugins.action import ActionBase
 
 from ..plugin_utils.workspace import Workspace, WorkspaceError
 
-SPEC = {"unread": {"type": "dict", "default": {}}, "output_dir": {"type": "path"}}
+SPEC = {
+    "unread": {"type": "dict", "default": {}},
+    "looked": {"type": "bool", "default": False},
+    "output_dir": {"type": "path"},
+}
 
 
 class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types
@@ -30,5 +34,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types
             run = Workspace(args["output_dir"]).run(name)
         except WorkspaceError as error:
             return {**result, "failed": True, "msg": str(error)}
+        if args["looked"]:
+            return {**result, "changed": False}
         commands = sum(len(run["shown"][phase]) for phase in run["phases"])
         return {**result, "changed": bool(run["phases"]), "commands": commands}

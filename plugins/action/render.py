@@ -11,6 +11,7 @@ from typing import Any
 
 from ansible.plugins.action import ActionBase
 
+from ..plugin_utils.frr import CONF
 from ..plugin_utils.parallel import in_parts
 from ..plugin_utils.plan import plan_fleet
 from ..plugin_utils.render import DEFINITIONS, rendered
@@ -78,10 +79,17 @@ def render_nodes(task: Task, names: Sequence[str]) -> Outcome:
     outcome, shown = Outcome([], []), 0
     for plan in plan_fleet(fabric, names):
         folder = workspace.intended(plan.node.name)
-        for name, text in rendered(fabric, plan, loaded, task.role).items():
+        texts = dict(rendered(fabric, plan, loaded, task.role))
+        if task.role is None:
+            # Of an earlier inventory: another mode, or another name of the conflist.
+            old = (*folder.glob(CONF), *folder.glob("*.conflist"))
+            texts |= {path.name: "" for path in old if path.name not in texts}
+        for name, text in texts.items():
             path = folder / name
             before = content(path)
-            if (before or "") == text:  # a file of networkd's that is not for this node is empty
+            if (before or "") == text and (
+                text or before is None
+            ):  # a file that shall not be is empty
                 continue
             outcome.changed.append(f"{plan.node.name}/{name}")
             if task.shows and shown < MOST_SHOWN:

@@ -123,7 +123,7 @@ def _status(
     found += [*(str(problem) for problem in decision.problems), *wrong.blind]
     named = cause_lines(wrong.causes)
     # What concerns a device is a problem of each family's address on it.
-    found = list(dict.fromkeys([*found, *named]))
+    found = [*dict.fromkeys(found), *named]
     summary = f"{len(hosts)} nodes read, {len(due)} differ"
     if problems := len(set(decision.problems)):
         summary += f", {problems} problem{'s' if problems > 1 else ''}"

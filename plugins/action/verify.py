@@ -228,7 +228,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types
         if run.get("stopped"):
             return {}
         own = {name: self._saved("start", name) for name in run["asked"]}
-        there = [n for n, start in own.items() if start and not start.get("unreachable")]
+        there = [n for n, start in own.items() if not (start or {}).get("unreachable")]
         said = self._ask({name: {"state": "absent"} for name in there})
         self._workspace.save(RUN, {**run, "stopped": True})
         failed = {name: answer for name, answer in said.items() if answer.get("failed")}

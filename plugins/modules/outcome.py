@@ -18,6 +18,10 @@ options:
     description: Nodes that could not be read, as M(podnet.fabric.converge) returns them.
     type: dict
     default: {}
+  looked:
+    description: Nodes were only looked at, so that nothing has changed.
+    type: bool
+    default: false
 extends_documentation_fragment:
   - podnet.fabric.output_dir
   - podnet.fabric.attributes

@@ -11,7 +11,7 @@ from typing import Any
 
 from . import node as node_room
 from .intent.model import Fabric
-from .kernel.state import State, UnreadableError
+from .kernel.state import ODD, State, UnreadableError
 from .parallel import in_parts
 from .plan import NodePlan, plan_fleet, plan_nothing
 from .preflight import missing_plugins
@@ -70,10 +70,13 @@ def _compare(
     for name, plan in zip(names, plans_of(fabric, terms, names), strict=True):
         try:
             have = node_room.read(fabric, plan, answers[name])
+            run = {**_run(fabric, terms, plan, have), "answer": answers[name]}
         except UnreadableError as error:
             found.append((name, str(error)))
+        except ODD as error:
+            # One node that says odd things must not end the run of all others.
+            found.append((name, f"{type(error).__name__}: {error}"[:300]))
         else:
-            run = {**_run(fabric, terms, plan, have), "answer": answers[name]}
             found.append((name, Compared(have, run)))
     return found
 

@@ -26,6 +26,7 @@ from .units import FOLDER, HEAL_LINK, HEAL_PATHS, HEAL_TIMER, with_systemctl
 UNDERLAY_SYSCTL = "/etc/podnet/underlay.sysctl"
 UNIT = f"{FOLDER}/podnet.service"
 UNIT_LINK = f"{FOLDER}/multi-user.target.wants/podnet.service"
+CURRENT = "/etc/podnet/current/"
 PROTOCOLS = "/etc/iproute2/rt_protos.d/podnet.conf"
 
 
@@ -70,6 +71,7 @@ def script_to_read(fabric: Fabric, plan: NodePlan) -> str:
             frr.UNIT_LINK: frr.UNIT,
         },
         plugins=plugins_of(fabric),
+        conf_dir=fabric.cni.conf_dir,
         bin_dir=fabric.cni.bin_dir,
         cni_version=fabric.cni.version,
     )
@@ -89,6 +91,17 @@ def owned_files(fabric: Fabric) -> list[str]:
     """Absolute paths that podnet may have on a node, without its program and its folder's."""
     own = [UNIT, PROTOCOLS, UNDERLAY_SYSCTL, conflist_path(fabric), *HEAL_PATHS]
     return [*own, *coexist.PATHS, *networkd.PATHS, *frr.FILES.values()]
+
+
+def former_conflist(fabric: Fabric, have: State) -> frozenset[str]:
+    """The conflist of another name that the current generation has, where it is as podnet wrote it:
+    a container runtime takes the first name of all."""
+    found = set()
+    for path, sha in have.files.items():
+        here = f"{fabric.cni.conf_dir}/{path.removeprefix(CURRENT)}"
+        if path.startswith(CURRENT) and path.endswith(".conflist") and have.files.get(here) == sha:
+            found.add(here)
+    return frozenset(found)
 
 
 def changes_for(
@@ -111,7 +124,7 @@ def changes_for(
         nft_sha256=sha256(files.definitions["podnet.nft"]),
         generation_sha256={name: sha256(text) for name, text in files.definitions.items()},
         program_sha256=sha256(files.program),
-        owned=frozenset(owned_files(fabric)),
+        owned=frozenset(owned_files(fabric)) | former_conflist(fabric, have),
         nft_more=table.more,
         nft_wide_sha256=sha256(wide) if wide else "",
     )
@@ -138,8 +151,7 @@ def nothing_for(
 
     Forwarding and the settings of foreign interfaces stay until the next boot: podnet cannot
     know who relies on them by now."""
-    current = "/etc/podnet/current/"
-    kept = {p.removeprefix(current): sha for p, sha in have.files.items() if p.startswith(current)}
+    kept = {p.removeprefix(CURRENT): sha for p, sha in have.files.items() if p.startswith(CURRENT)}
     wanted = Wanted(
         objects=(),
         files={},
@@ -147,7 +159,7 @@ def nothing_for(
         nft_sha256="",
         generation_sha256=kept,
         program_sha256=have.files.get(PROGRAM, sha256(program)),
-        owned=frozenset(owned_files(fabric)),
+        owned=frozenset(owned_files(fabric)) | former_conflist(fabric, have),
     )
     changes = _told(diff(wanted, have), False, have)
     changes = frr.with_frr(changes, frr.Speaker("", plan_nothing("")), have)

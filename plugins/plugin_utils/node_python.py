@@ -104,8 +104,13 @@ def answer(rc: int, stdout: str, stderr: str) -> dict[str, Any]:
     result has it."""
     _before, found, text = stdout.rpartition(f"\n{MARK}")
     if found:
-        said: dict[str, Any] = json.loads(text.splitlines()[0])
-        return said
+        try:
+            said = json.loads(text.splitlines()[0])
+        except (LookupError, RecursionError, ValueError):
+            said = None
+        if isinstance(said, dict):
+            return said
+        return {"failed": True, "msg": f"an answer that cannot be read: {text[:80]!r}"}
     lines = [line.strip() for line in (stderr.strip() or stdout.strip()).splitlines()]
     why = lines[-1] if lines else "nothing was said"
     return {"failed": True, "msg": f"Python 3.8 or newer gave no answer (exit code {rc}): {why}"}

@@ -12,14 +12,15 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from .changes import PHASES, PROGRAM, Change, ChangeSet
-from .kernel.state import MARKER
+from .kernel.answer import MARKER
 
 # Of BGP; it waits in the transaction until that has ended, for root alone to read.
 PASSWORD = "files/password"
 
 # Named after the transaction, and gone with it: what a killed run left has another name.
 _HEAD = """set -eu; umask 022; LC_ALL=C; export LC_ALL; PATH=$PATH:/usr/sbin:/sbin; export PATH
-stage=/etc/podnet/stage.{ident}; trap 'if [ -d "$stage" ]; then rm -rf "$stage"; fi' EXIT
+stage=/etc/podnet/stage.{ident}
+trap 'for f in "$stage" {program}; do if [ -e "$f" ]; then rm -rf "$f"; fi; done' EXIT
 mkdir -p /etc/podnet/generations /run/podnet/work {folders}
 """
 
@@ -59,7 +60,8 @@ def stage_script(staged: Staged, changes: ChangeSet) -> str:
     program = files.pop("files/podnet-node", None)
     folders = [f'"$stage/{f}"' for f in sorted({"backup", *(n.rpartition("/")[0] for n in files)})]
     folders += [PROGRAM.rpartition("/")[0]] if program else []
-    parts = [_HEAD.replace("{ident}", staged.ident).replace("{folders}", " ".join(folders))]
+    head = _HEAD.replace("{ident}", staged.ident).replace("{program}", f"{PROGRAM}.new")
+    parts = [head.replace("{folders}", " ".join(folders))]
     for name, content in sorted(files.items()):
         put = _put(f"$stage/{name}", content)
         parts.append(f"umask 077\n{put}umask 022\n" if name == PASSWORD else put)
@@ -111,9 +113,10 @@ def end_script(ident: str, verb: str) -> str:
     return f"{PROGRAM} {verb} {ident}\n"
 
 
-def clear_script() -> str:
-    """Text that takes back what a run left that did not come to its end."""
-    return f"{PROGRAM} rollback\n"
+def clear_script(ident: str) -> str:
+    """Text that takes back what a run left that did not come to its end, and nothing that another
+    one has begun since. The node says what it is called; one that cannot be read has no name."""
+    return f"{PROGRAM} rollback {ident if ident.isalnum() else ''}\n"
 
 
 def purge_script() -> str:

@@ -14,6 +14,14 @@ from fleet import DUMP, Fleet, without_timers
 
 ONE, TWO, THREE = "node-1", "node-2", "node-3"
 
+# Port 22 is closed for a while, and opens by itself.
+WALL = (
+    "nft add table inet wall; "
+    "nft 'add chain inet wall in { type filter hook input priority 0; }'; "
+    "(nft add rule inet wall in tcp dport 22 drop; sleep 25; nft delete table inet wall) "
+    ">/dev/null 2>&1 &"
+)
+SOON = ("-e", "ansible_ssh_timeout=2", "-e", "ansible_ssh_retries=0")
 GENERATION = "cd /etc/podnet/current && tail -n +1 *"
 UNCONFIRMED = """---
 - name: Plan

@@ -88,6 +88,30 @@ def test_a_node_with_another_range_is_the_only_one_that_changes(fleet: Fleet) ->
     assert f"10.64.{len(fleet.nodes)}.0/24" not in fleet.ssh(first, routes)
 
 
+SOURCES = "{ ip -o route show proto bgp; ip -o -6 route show proto bgp; } | grep -o ' src [^ ]*'"
+
+
+@pytest.mark.parametrize("last", [False, True], ids=["reflector", "node"])
+def test_routes_follow_both_ranges_of_their_node(fleet: Fleet, last: bool) -> None:
+    """Without a pod that holds the old ranges: they go in the same run, and with them the addresses
+    that were the source of all that the node sends to pods."""
+    node = fleet.nodes[-1 if last else 0]
+    own = fleet.data["podnet"]["hosts"][node]
+    kept = own["podnet_pod_cidrs"]
+    number = 230 + last
+    for ranges in ([f"10.64.{number}.0/24", f"fd00:64:0:{number:x}::/64"], kept):
+        own["podnet_pod_cidrs"] = ranges
+        fleet.write()
+        fleet.play("site", check=True)
+        gateways = {cidr.partition("/")[0].removesuffix("0") for cidr in ranges}
+        found = {
+            line.split()[1].removesuffix("1") for line in fleet.ssh(node, SOURCES).splitlines()
+        }
+        assert found == gateways
+        assert all_learned(fleet, fleet.nodes, 2 * (len(fleet.nodes) - 1))
+        fleet.play("drift", check=True)
+
+
 def test_a_node_that_boots_learns_and_is_learned(fleet: Fleet) -> None:
     """systemd starts FRR after the bridge has its addresses; nobody logs in."""
     boots, ranges = Boots(fleet), 2 * (len(fleet.nodes) - 1)

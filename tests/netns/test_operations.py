@@ -13,9 +13,11 @@ import pytest
 from ansible_collections.podnet.fabric.plugins.plugin_utils.kernel.objects import route_metric
 from edits import (
     ONE,
+    SOON,
     THREE,
     TWO,
     UNCONFIRMED,
+    WALL,
     assert_same,
     change_cidr,
     edit,
@@ -327,16 +329,9 @@ def test_a_node_that_is_not_reached_is_named_and_blocks_nobody(
 ) -> None:
     """Its port 22 is closed for the time of the run; the wall goes by itself. What is proved is
     the rest."""
-    wall = (
-        "nft add table inet wall; "
-        "nft 'add chain inet wall in { type filter hook input priority 0; }'; "
-        "(nft add rule inet wall in tcp dport 22 drop; sleep 25; nft delete table inet wall) "
-        ">/dev/null 2>&1 &"
-    )
-    fleet.ssh(THREE, wall)
+    fleet.ssh(THREE, WALL)
     edit(fleet, change_cidr)
-    soon = ("-e", "ansible_ssh_timeout=2", "-e", "ansible_ssh_retries=0")
-    done = fleet.play(playbook, *soon, *arguments)
+    done = fleet.play(playbook, *SOON, *arguments)
     assert done.returncode == 4, done.stdout + done.stderr
     assert "node-3 was not reached and stays as it is" in done.stdout
     assert ("only 2 of 3 nodes were asked for" in done.stdout) == (playbook == "site")
@@ -345,6 +340,17 @@ def test_a_node_that_is_not_reached_is_named_and_blocks_nobody(
 
 
 # --- away with it -------------------------------------------------------------------------------
+
+
+def test_a_rollback_leaves_out_a_node_that_is_not_reached(fleet: Fleet) -> None:
+    edit(fleet, change_cidr)
+    fleet.play("site", check=True)
+    fleet.ssh(THREE, WALL)
+    done = fleet.play("rollback", *SOON)
+    assert done.returncode == 4, done.stdout + done.stderr
+    assert "only 2 of 3 nodes were asked for" in done.stdout
+    assert "10.64.101.0/24" not in fleet.ssh(TWO, "ip route")
+    wait_for(fleet, THREE)
 
 
 def test_a_node_in_the_wrong_segment_is_named_before_anything_is_changed(fleet: Fleet) -> None:

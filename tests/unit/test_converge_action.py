@@ -62,7 +62,8 @@ def test_who_gets_the_whole_time_again(tmp_path: Path, elapsed: float, held: set
         run = {"ident": "a1", "window": WINDOW, "anew": name == "moved"}
         workspace.save_run(name, {**run, "phases": [] if name == "idle" else ["remove"]})
     workspace.save_begun(time.monotonic() - elapsed)
-    assert action._end("hold") == {"changed": False}
+    done = action._end("hold")
+    assert not done.get("failed") and "run again at once" in done["podnet_unfinished"]["change"]
     assert set(nodes.asked) == {(name, True) for name in held}
     # A hold that is asked for again, after one that failed elsewhere, leaves these alone.
     nodes.asked.clear()

@@ -61,6 +61,31 @@ def runs(**more: Any) -> dict[str, dict[str, Any]]:
     return {name: run_of(("add", "switch", "remove"), **more) for name in NAMES}
 
 
+# --- what a node says of itself ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("peer", "believed"),
+    [
+        pytest.param(("10.64.77.0/24",), True, id="others route it"),
+        pytest.param(("10.64.3.0/24",), False, id="others route something else"),
+        pytest.param((), True, id="others have nothing, so nothing can be led astray"),
+    ],
+)
+def test_an_old_range_that_nobody_else_knows_becomes_nobodys_route(
+    peer: tuple[str, ...], believed: bool
+) -> None:
+    """A node is root on itself, and must not draw a prefix of its choice to it from all others."""
+    own = State(
+        recorded_addresses=("10.64.77.1/24",),
+        reservations=(("10.64.77.5", "c"),),
+        live=frozenset({"10.64.77.5"}),
+    )
+    routes = tuple(Route(cidr, "192.0.2.1", "10.64.2.1") for cidr in peer)
+    found = ranges.holders(made(), {"node-1": own, "node-2": State(routes=routes)})
+    assert [holder.cidr for holder in found] == ["10.64.77.0/24"] * believed
+
+
 # --- order ------------------------------------------------------------------------------------
 
 sizes = st.one_of(st.integers(1, 9), st.integers(1, 100).map(lambda n: f"{n}%"))
@@ -285,3 +310,11 @@ def test_a_refused_range_names_the_pods_that_hold_it() -> None:
     pod = ranges.Holder("node-1", "10.64.2.0/24", "10.64.2.7", "web-0123456789abcdef", True)
     (problem,) = ranges.handed_over(made(), {}, taken, (leaked, pod), frozenset())
     assert "held by 10.64.2.7 (web-012345678)" in problem.found
+
+
+@pytest.mark.parametrize(("read", "refused"), [(NAMES, False), (NAMES[:2], True)])
+def test_no_node_switches_where_no_canary_can(read: tuple[str, ...], refused: bool) -> None:
+    whole = {name: run for name, run in runs().items() if name in read}
+    decision = decide(made(), whole, Ask(canary=("node-3",)))
+    assert bool(decision.problems) == refused
+    assert not refused or "none of these nodes was reached" in str(decision.problems[0])

@@ -24,7 +24,7 @@ def asked(
         path.write_text(f"#!/bin/sh\necho {name} >>{folder}/asked\n{said}\n", encoding="utf-8")
         path.chmod(0o755)
         os.utime(path, (time, time))
-    script = read_script((), (), (), (), {}, [*times, "absent"], str(folder), "1.0.0")
+    script = read_script((), (), (), (), {}, [*times, "absent"], "/none", str(folder), "1.0.0")
     text = (
         script[: script.index("s last")] + script[script.index("s plugins") : script.index("s end")]
     )

@@ -215,6 +215,28 @@ def test_what_networkd_made_by_podnets_file_is_ours_and_not_marked() -> None:
     assert "br9" in state.foreign_links
 
 
+def test_files_of_others_beside_reservations_are_none() -> None:
+    text = "10.64.1.5 abc\n10.64.1.7.bak x\nlast_reserved_ip.0 10.64.1.5"
+    assert read({**SECTIONS, "reservations": text}).reservations == (("10.64.1.5", "abc"),)
+
+
+def test_the_label_of_an_mpls_route_is_no_network() -> None:
+    routes = [*ROUTES, {"dst": "100", "dev": "eth0"}, {"dst": "10.0.0.1/8", "dev": "eth0"}]
+    text = batch(UNDERLAY, BRIDGES, VXLANS, NEIGHBOURS, routes)
+    assert read({**SECTIONS, "ip": text}).onlink == read().onlink
+
+
+def test_nothing_that_a_node_says_steers_a_terminal() -> None:
+    state = read({**SECTIONS, "reservations": "10.64.1.5 \x1b[2J\x1b[H"})
+    assert state.reservations == (("10.64.1.5", "?[2J?[H"),)
+
+
+@pytest.mark.parametrize("generations", ["9" * 4000, "²", "1 2 x"])
+def test_a_generation_is_a_small_number(generations: str) -> None:
+    node = f"current=/etc/podnet/generations/7\ngenerations= {generations}\nmissing="
+    assert max(read({**SECTIONS, "node": node}).generations, default=0) <= 2
+
+
 def test_what_is_reached_without_a_router() -> None:
     assert read().onlink == ("10.64.2.0/24", "default", "192.0.2.0/24", "10.8.0.0/16")
 

@@ -208,6 +208,16 @@ def test_a_limited_run_judges_and_probes_only_what_was_asked(tmp_path: Path) -> 
     assert not any("node-02" in (r["source"], r["target"]) for r in saved(tmp_path))
 
 
+@pytest.mark.parametrize("text", ['{"observation": {"no', "[1, 2]", "", "[" * 9999, "null"])
+def test_an_odd_answer_is_one_nodes_matter_and_its_pods_are_stopped(
+    tmp_path: Path, text: str
+) -> None:
+    odd = Answer(stdout=f"motd\n{node_python.MARK}{text}\n")
+    stages = Stages(tmp_path, NAMES, {"node-02 started": odd})
+    assert stages.whole()["verdict"] == "unknown"
+    assert {"node-01 absent", "node-02 absent", "node-03 absent"} <= set(stages.nodes.asked)
+
+
 def test_a_node_that_is_left_out_is_neither_asked_nor_judged(tmp_path: Path) -> None:
     stages = Stages(tmp_path, NAMES, {"node-02 started": AWAY})
     done = stages.whole(without=["node-02"])
@@ -224,8 +234,8 @@ def test_nobody_can_leave_out_what_is_no_node(tmp_path: Path) -> None:
 def test_pods_are_said_to_be_left_from_before_they_start_until_they_are_gone(
     tmp_path: Path,
 ) -> None:
-    stages, said = Stages(tmp_path, NAMES, {}), {}
-    said |= stages._begin(ARGUMENTS)["podnet_unfinished"]
+    stages = Stages(tmp_path, NAMES, {})
+    said = dict(stages._begin(ARGUMENTS)["podnet_unfinished"])
     assert "removes them" in said["pods"]
     said |= stages._observe().get("podnet_unfinished", {})
     assert "removes them" in said["pods"]

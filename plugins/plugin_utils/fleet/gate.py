@@ -23,7 +23,7 @@ from ..preflight import PLUGINS_MISSING
 from ..settle import settle
 from . import ranges, segments
 from .phases import out_of_order, restrict
-from .rolling import Size, batches, order_problems
+from .rolling import Size, batches, no_canary, order_problems
 
 Runs = dict[str, dict[str, Any]]
 NO_STATES: Mapping[str, State] = MappingProxyType({})
@@ -107,6 +107,7 @@ def decide(
     if ask.digest and ask.digest != digest:
         problems.append(_other_plan(ask.digest, digest))
     switching = [name for name, run in runs.items() if "switch" in run["phases"]]
+    problems += no_canary(ask.canary, runs, switching)
     order = [] if problems else batches(switching, ask.canary, ask.serial)
     return Decision(
         problems=tuple(problems),

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from ..intent.problems import Problem, ProblemsError, shown
 from ..intent.variables import NODE_VARIABLES
-from ..kernel.state import MARKER
+from ..kernel.answer import MARKER
 
 PREVIOUS = "previous"
 Variables = Mapping[str, Any]

@@ -44,12 +44,24 @@ def holders(fabric: Fabric, states: States) -> tuple[Holder, ...]:
         if name not in fabric.by_name:
             continue
         for cidr in _old_ranges(fabric, name, state):
+            if not _is_routed(cidr, name, states):
+                continue
             network = ipaddress.ip_network(cidr)
             for address, container in state.reservations:
                 if ipaddress.ip_address(address) in network:
                     live = address in state.live
                     found.append(Holder(name, cidr, address, container, live))
     return tuple(found)
+
+
+def _is_routed(cidr: str, owner: str, states: States) -> bool:
+    """Whether another node knows the range. What a node says of itself alone must not become a
+    route on all others; where no other has any, there is none that could be misled."""
+    others = [state for name, state in states.items() if name != owner]
+    known = [state for state in others if state.routes or state.learned]
+    return not known or any(
+        cidr in state.learned or any(route.dst == cidr for route in state.routes) for state in known
+    )
 
 
 def _old_ranges(fabric: Fabric, name: str, state: State) -> list[str]:

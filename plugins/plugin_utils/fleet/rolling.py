@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 
 from ..intent.problems import Problem, shown
 
@@ -28,6 +28,20 @@ def batches(hosts: Sequence[str], canary: Sequence[str], serial: Sequence[Size])
         found.append(rest[:size])
         rest = rest[size:]
     return found
+
+
+def no_canary(
+    canary: Sequence[str], read: Container[str], switching: Sequence[str]
+) -> Iterator[Problem]:
+    """Nodes that are to switch before all others, and of which none can."""
+    if canary and switching and not any(name in read for name in canary):
+        yield Problem(
+            "podnet_canary",
+            "none of these nodes was reached",
+            "a node that can switch now",
+            shown(", ".join(canary)),
+            "name another one, or leave podnet_canary out",
+        )
 
 
 def _sizes(serial: Sequence[Size], hosts: int) -> Iterator[int]:

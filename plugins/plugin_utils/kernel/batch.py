@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -56,10 +57,19 @@ def _route(item: dict[str, Any], found: Kernel) -> None:
         dst = f"{dst}/{128 if ':' in dst else 32}"
     # Nearly all are podnet's own, and those have a next hop.
     direct = "gateway" not in item and item.get("type", "unicast") == "unicast"
-    if direct and "" in next_hops(item):
+    if direct and "" in next_hops(item) and (dst == "default" or _is_network(dst)):
         found.onlink.append(dst)
     if item.get("table", "main") == "main":
         found.routes.append({**item, "dst": dst})
+
+
+def _is_network(dst: str) -> bool:
+    """Not so the label of an MPLS route."""
+    try:
+        ipaddress.ip_network(dst)
+    except ValueError:
+        return False
+    return True
 
 
 def next_hops(item: Mapping[str, Any]) -> tuple[str, ...]:

@@ -143,6 +143,11 @@ r net/ipv6/conf/all/forwarding; [ "$v" != 0 ] || for f in net/ipv6/conf/*/accept
 cd /
 """
 
+# The conflist may have had another name.
+_FILES = r"""s files; set --; for f in /etc/podnet/current/*.conflist; do set -- "$@" {conf_dir}/"${f##*/}"; done
+sha256sum {files} "$@" /etc/podnet/current/* 2>/dev/null
+"""
+
 # A plugin is asked for its versions only while it is newer than the last good apply; one speaks for
 # those of its package, which have its time of modification.
 _PLUGINS = r"""s plugins
@@ -167,6 +172,7 @@ def read_script(
     files: Iterable[str],
     symlinks: Mapping[str, str],
     plugins: Iterable[str],
+    conf_dir: str,
     bin_dir: str,
     cni_version: str,
 ) -> str:
@@ -181,7 +187,7 @@ def read_script(
         _NODE,
         _HOLDERS.replace("{addresses}", " ".join(addresses)),
         _SYSCTLS.replace("{paths}", _words(sysctls)),
-        f"s files; sha256sum {_words(files)} /etc/podnet/current/* 2>/dev/null\n",
+        _FILES.replace("{files}", _words(files)).replace("{conf_dir}", shlex.quote(conf_dir)),
         "s symlinks\n",
     ]
     for path, target in symlinks.items():

@@ -16,6 +16,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from .answer import interfaces, numbers, pairs, printable, reservations, sections_of, words
 from .batch import Kernel, kernel_of, kind_of, next_hops
 from .objects import (
     ALTNAME_PREFIX,
@@ -29,7 +30,6 @@ from .objects import (
     is_own_metric,
 )
 
-MARKER = "@@podnet "
 PROTOCOL_NAMES = (str(ROUTE_PROTOCOL), "podnet")
 NODE_SETS = ("timers", "daemons", "ineffective", "frr")
 PREFIX = re.compile(r"[0-9a-f:.]+/[0-9]{1,3}")
@@ -130,6 +130,10 @@ class State:
     plugins: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
+# What reading raises of an answer that is not what was asked for, however odd it is.
+ODD = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
+
+
 class UnreadableError(Exception):
     """The node's answer is not what the read script prints."""
 
@@ -144,24 +148,13 @@ def parse(output: str, wanted: frozenset[str]) -> State:
     Raises:
         UnreadableError: when a section is missing or is not what its tool prints.
     """
-    sections = _sections(output)
+    sections = sections_of(printable(output))
     if "end" not in sections:
         raise UnreadableError(f"the answer ends too early: {output[-200:]!r}")
     try:
         return _state(sections, wanted)
-    except (KeyError, ValueError, TypeError, AttributeError) as error:
+    except ODD as error:
         raise UnreadableError(f"{type(error).__name__}: {error}") from error
-
-
-def _sections(output: str) -> dict[str, str]:
-    sections: dict[str, list[str]] = {}
-    current: list[str] = []
-    for line in output.splitlines():
-        if line.startswith(MARKER):
-            current = sections.setdefault(line[len(MARKER) :].strip(), [])
-        else:
-            current.append(line)
-    return {name: "\n".join(lines).strip() for name, lines in sections.items()}
 
 
 def _state(sections: Mapping[str, str], wanted: frozenset[str]) -> State:
@@ -181,25 +174,25 @@ def _state(sections: Mapping[str, str], wanted: frozenset[str]) -> State:
         links=links,
         foreign_links=foreign_links,
         addresses=tuple(_addresses(kernel, frozenset(link.name for link in links))),
-        recorded_addresses=tuple(sections["recorded"].split()),
+        recorded_addresses=tuple(interfaces(sections["recorded"])),
         routes=routes,
         foreign_routes=foreign_routes,
         ra_devices=ra_devices,
         onlink=tuple(kernel.onlink),
         neighbours=tuple(_neighbours(kernel, own)),
         fdb=tuple(_fdb(sections, own)),
-        sysctls=_pairs(sections["sysctls"], ":", "/proc/sys/"),
-        held=_pairs(sections["held"], " = ", ""),
+        sysctls=pairs(sections["sysctls"], ":", "/proc/sys/"),
+        held=pairs(sections["held"], " = ", ""),
         underlay=tuple(_underlay(kernel, sections)),
-        files={path: sha for sha, path in _words(sections["files"])},
-        links_to=_pairs(sections["symlinks"], " ", ""),
+        files={path: sha for sha, path in words(sections["files"])},
+        links_to=pairs(sections["symlinks"], " ", ""),
         nft_loaded=recorded[0] if intact else "",
         nft_present=bool(tables),
         senders=_senders(inet),
         contested=_contested(bridged, sections["ports"].split()),
-        generation=int(current) if current.isdigit() else None,
-        generations=tuple(sorted(int(g) for g in node["generations"].split() if g.isdigit())),
-        reservations=tuple(_words(sections["reservations"])),
+        generation=next(numbers(current), None),
+        generations=tuple(sorted(numbers(node["generations"]))),
+        reservations=tuple(reservations(sections["reservations"])),
         live=frozenset(sections["live"].split()),
         pending=node.get("pending", ""),
         transaction=node.get("txn", ""),
@@ -219,20 +212,6 @@ def _json(text: str) -> list[dict[str, Any]]:
     """A JSON list of `ip -j`; nothing printed means nothing found, and old versions print an
     empty object for every interface that a selector left out."""
     return [item for item in json.loads(text or "[]") if item]
-
-
-def _words(text: str) -> Iterator[tuple[str, str]]:
-    for line in text.splitlines():
-        yield line.partition(" ")[0], line.partition(" ")[2].strip()
-
-
-def _pairs(text: str, separator: str, prefix: str) -> dict[str, str]:
-    pairs = {}
-    for line in text.splitlines():
-        path, found, value = line.partition(separator)
-        if found and not line.startswith("#"):
-            pairs[path.removeprefix(prefix)] = value.strip()
-    return pairs
 
 
 def _tables(text: str) -> tuple[str, str]:
@@ -315,8 +294,8 @@ def _route(dst: str, item: Mapping[str, Any]) -> Route:
     return Route(
         dst=dst,
         via=next_hops(item)[0],
-        src=item.get("prefsrc", ""),
-        dev=item.get("dev"),
+        src=str(item.get("prefsrc", "")),
+        dev=str(item["dev"]) if "dev" in item else None,
         onlink="onlink" in item.get("flags", []),
         metric=int(item["metric"]),
     )
@@ -325,7 +304,7 @@ def _route(dst: str, item: Mapping[str, Any]) -> Route:
 def _neighbours(kernel: Kernel, own: frozenset[str]) -> Iterator[Neighbour]:
     for item in kernel.neighbours:
         if item.get("dev") in own and "PERMANENT" in item.get("state", []):
-            yield Neighbour(item["dev"], item["dst"], item.get("lladdr", ""))
+            yield Neighbour(str(item["dev"]), str(item["dst"]), str(item.get("lladdr", "")))
 
 
 def _fdb(sections: Mapping[str, str], own: frozenset[str]) -> Iterator[FdbEntry]:
@@ -335,7 +314,7 @@ def _fdb(sections: Mapping[str, str], own: frozenset[str]) -> Iterator[FdbEntry]
         dev = name.partition(" ")[2]
         for item in _json(text):
             if dev in own and "dst" in item:
-                yield FdbEntry(dev, item["mac"], item["dst"])
+                yield FdbEntry(dev, str(item["mac"]), str(item["dst"]))
 
 
 def _underlay(kernel: Kernel, sections: Mapping[str, str]) -> Iterator[UnderlayInterface]:
@@ -366,7 +345,7 @@ def _contested(text: str, ports: list[str]) -> dict[str, tuple[str, ...]]:
 def _plugins(text: str) -> dict[str, tuple[str, ...]]:
     """Lines ``name absent``, ``name known`` or ``name {json}`` as the plugin's VERSION says."""
     plugins: dict[str, tuple[str, ...]] = {}
-    for name, answer in _words(text):
+    for name, answer in words(text):
         if answer == "absent":
             plugins[name] = ()
         elif answer == "known":

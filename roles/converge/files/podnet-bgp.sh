@@ -20,7 +20,7 @@ bgp_apply() {
     chmod 640 $new || return
   errors=$(vtysh -N podnet -C -f $new 2>&1) ||
     { printf '%s\n' "$errors" | grep -v ' password '; rm -f $new; return 1; }
-  back_up $frr/frr.conf && mv -f $new $frr/frr.conf && rm -f $frr/frr.conf.sav && bgp_changed
+  back_up $frr/frr.conf && source_of_routes && mv -f $new $frr/frr.conf && rm -f $frr/frr.conf.sav && bgp_changed
 }
 with_password() {
   awk -v file="$txn/files/password" 'BEGIN { getline secret <file; mark = "@podnet_bgp_password@" }
@@ -31,10 +31,32 @@ bgp_changed() {
   bgp_runs || { bgp_start; return; }
   # Its log would show the lines with the password. With -N it would write the file anew, in the words
   # of FRR, and keep the old one beside it.
-  $frr_bin/frr-reload.py --confdir $frr --vty_socket $frr_run --log-level critical \
+  # It writes the configuration once more, into a folder that must be nobody else's.
+  $frr_bin/frr-reload.py --confdir $frr --vty_socket $frr_run --rundir $frr_run --log-level critical \
     --reload $frr/frr.conf >"$run/frr-reload" 2>&1 ||
     { grep -v ' password ' "$run/frr-reload" | tail -n 5; return 1; }
+  former=$sources; source_of_routes
+  [ "$former" = "$sources" ] || bgp_anew
 }
+# Addresses of the node that its routes have as their source, in $sources.
+source_of_routes() { sources=$(sed -n 's/^ set src //p' $frr/frr.conf 2>/dev/null | sort -u); }
+# zebra 8.4 gives routes another source some seconds after it was told, and those of IPv6 never; by then
+# the old address is gone, and routes with it. One that is killed leaves all of them in the kernel, and
+# its successor sets each anew.
+bgp_anew() {
+  read -r pid 2>/dev/null <$frr_run/zebra.pid || return 0
+  case $(tr '\0' ' ' <"/proc/$pid/cmdline" 2>/dev/null) in *frr/zebra*podnet*) kill -9 "$pid" ;; esac
+  for source in $former; do
+    case " $(echo $sources) " in *" $source "*) continue ;; esac
+    tries=0
+    while bgp_words | grep -qwF "src $source"; do
+      tries=$((tries + 1))
+      [ $tries -lt 60 ] || { echo "FRR leaves $source as the source of its routes"; return 1; }
+      sleep 0.5
+    done
+  done
+}
+bgp_words() { ip -4 route show proto bgp; ip -6 route show proto bgp; }
 bgp_start() {
   if [ -d /run/systemd/system ]; then systemctl daemon-reload && systemctl start podnet-bgp.service || return
   else $frr_bin/frrinit.sh start podnet </dev/null >"$run/frr-start" 2>&1 || { cat "$run/frr-start"; return 1; }
@@ -52,6 +74,7 @@ bgp_start() {
 bgp_back() {
   backup_name $frr/frr.conf; rm -f $frr/frr.conf.podnet-new
   if [ -e "$b" ]; then
+    source_of_routes
     cp -p "$b" $frr/frr.conf.podnet-new && mv -f $frr/frr.conf.podnet-new $frr/frr.conf && bgp_changed
   elif [ -e "$b.absent" ]; then bgp_end; fi
 }
@@ -77,11 +100,14 @@ bgp_end() {
       case $family in ip) family=-4 ;; *) family=-6 ;; esac
       ip $family route flush proto bgp root "$cidr"
     done
-  # What zebra's routes shared; the flush of iproute2 6.1 takes no protocol.
+  rm -f $conf
+  # What zebra's routes shared; the flush of iproute2 6.1 takes no protocol. Where the host has an FRR
+  # of its own by now, nobody can tell whose they are, and with one all routes by it would go.
+  read -r pid 2>/dev/null </run/frr/zebra.pid && [ -d "/proc/$pid" ] && return
   for id in $(ip nexthop | sed -n 's/^id \([0-9]*\) .*proto zebra.*/\1/p'); do
     ip nexthop del id "$id" 2>/dev/null
   done
-  rm -f $conf
+  return 0
 }
 
 # Until every prefix of the plan is the best path (learned), or in the kernel (installed). One whose
@@ -93,7 +119,7 @@ best_paths() {  # of several paths to a prefix only the first line names it
     awk 'match($0, /[0-9a-f:.]+\/[0-9]+/) { prefix = substr($0, RSTART, RLENGTH) }
       /^[^ ]?>/ { print prefix }'
 }
-bgp_routes() { { ip -4 route show proto bgp; ip -6 route show proto bgp; } | sed 's/ .*//'; }
+bgp_routes() { bgp_words | sed 's/ .*//'; }
 await() {  # COMMAND FILE
   uptime; begun=$v
   while :; do

@@ -63,7 +63,8 @@ recorded_nft() {
   [ "$(printf '%s\n' "$text" | sha256sum)" = "$table  -" ]
 }
 
-back_up_nft() {  # NAME, of $tables
+back_up_nft() {  # NAME, of $tables; once, as in back_up
+  if [ -e "$txn/backup/$1.whole" ]; then return 0; fi
   folder "$txn/backup" || return
   # Sets of the inet table have elements that the file gave them; others are kept by the kernel.
   if has_table inet; then nft -s list table inet podnet >"$txn/backup/$1.inet" || return; fi
@@ -91,5 +92,6 @@ set_element() {  # add|delete SET ELEMENTS: of the table that is loaded
     # What an undo would delete may be gone already.
     set -- "$2" "$3" "add element inet podnet $2 { $3 }; delete element inet podnet $2 { $3 }"
   else set -- "$2" "$3" "add element inet podnet $2 { $3 }"; fi
-  nft "$3" && if [ -n "$loaded" ]; then list_tables && record_nft; fi
+  # Thousands of addresses are longer than an argument may be.
+  printf '%s\n' "$3" | nft -f - && if [ -n "$loaded" ]; then list_tables && record_nft; fi
 }

@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The text that the read script prints: its sections, and the words in them. Pure."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterator
+
+MARKER = "@@podnet "
+
+
+def printable(output: str) -> str:
+    """Some of it is shown to a person; nothing in it must steer a terminal."""
+    if output.replace("\n", "").replace("\t", "").isprintable():
+        return output
+    return "".join(c if c.isprintable() or c in "\n\t" else "?" for c in output)
+
+
+def sections_of(output: str) -> dict[str, str]:
+    sections: dict[str, list[str]] = {}
+    current: list[str] = []
+    for line in output.splitlines():
+        if line.startswith(MARKER):
+            current = sections.setdefault(line[len(MARKER) :].strip(), [])
+        else:
+            current.append(line)
+    return {name: "\n".join(lines).strip() for name, lines in sections.items()}
+
+
+def words(text: str) -> Iterator[tuple[str, str]]:
+    for line in text.splitlines():
+        yield line.partition(" ")[0], line.partition(" ")[2].strip()
+
+
+def numbers(text: str) -> Iterator[int]:
+    """Of generations: one that counts to a billion is not podnet's."""
+    found = (word for word in text.split() if word.isascii() and word.isdigit())
+    return (int(word) for word in found if len(word) < 10)
+
+
+def interfaces(text: str) -> Iterator[str]:
+    for word in text.split():
+        ipaddress.ip_interface(word)
+        yield word
+
+
+def reservations(text: str) -> Iterator[tuple[str, str]]:
+    """host-local's files; people keep others beside them."""
+    for address, container in words(text):
+        try:
+            ipaddress.ip_address(address)
+        except ValueError:
+            continue
+        yield address, container
+
+
+def pairs(text: str, separator: str, prefix: str) -> dict[str, str]:
+    found = {}
+    for line in text.splitlines():
+        path, cut, value = line.partition(separator)
+        if cut and not line.startswith("#"):
+            found[path.removeprefix(prefix)] = value.strip()
+    return found
