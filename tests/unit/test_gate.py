@@ -65,25 +65,26 @@ def runs(**more: Any) -> dict[str, dict[str, Any]]:
 
 
 @pytest.mark.parametrize(
-    ("peer", "believed"),
+    ("old", "peer", "believed"),
     [
-        pytest.param(("10.64.77.0/24",), True, id="others route it"),
-        pytest.param(("10.64.3.0/24",), False, id="others route something else"),
-        pytest.param((), True, id="others have nothing, so nothing can be led astray"),
+        pytest.param("10.65.7", ("10.65.7.0/24",), True, id="others route it"),
+        pytest.param("10.65.7", ("10.64.3.0/24",), False, id="others route something else"),
+        pytest.param("10.65.7", (), True, id="others have nothing: none can be led astray"),
+        pytest.param("10.64.77", ("10.64.3.0/24",), True, id="pods' addresses in any case"),
     ],
 )
-def test_an_old_range_that_nobody_else_knows_becomes_nobodys_route(
-    peer: tuple[str, ...], believed: bool
+def test_an_old_range_elsewhere_that_nobody_else_knows_becomes_nobodys_route(
+    old: str, peer: tuple[str, ...], believed: bool
 ) -> None:
     """A node is root on itself, and must not draw a prefix of its choice to it from all others."""
     own = State(
-        recorded_addresses=("10.64.77.1/24",),
-        reservations=(("10.64.77.5", "c"),),
-        live=frozenset({"10.64.77.5"}),
+        recorded_addresses=(f"{old}.1/24",),
+        reservations=((f"{old}.5", "c"),),
+        live=frozenset({f"{old}.5"}),
     )
     routes = tuple(Route(cidr, "192.0.2.1", "10.64.2.1") for cidr in peer)
     found = ranges.holders(made(), {"node-1": own, "node-2": State(routes=routes)})
-    assert [holder.cidr for holder in found] == ["10.64.77.0/24"] * believed
+    assert [holder.cidr for holder in found] == [f"{old}.0/24"] * believed
 
 
 # --- order ------------------------------------------------------------------------------------

@@ -44,14 +44,20 @@ def holders(fabric: Fabric, states: States) -> tuple[Holder, ...]:
         if name not in fabric.by_name:
             continue
         for cidr in _old_ranges(fabric, name, state):
-            if not _is_routed(cidr, name, states):
-                continue
             network = ipaddress.ip_network(cidr)
+            if not (_is_inside(fabric, network) or _is_routed(cidr, name, states)):
+                continue
             for address, container in state.reservations:
                 if ipaddress.ip_address(address) in network:
                     live = address in state.live
                     found.append(Holder(name, cidr, address, container, live))
     return tuple(found)
+
+
+def _is_inside(fabric: Fabric, network: ipaddress.IPv4Network | ipaddress.IPv6Network) -> bool:
+    """Whether pods of the fleet may have addresses of it."""
+    clusters = map(ipaddress.ip_network, fabric.cluster_cidrs)
+    return any(c.version == network.version and network.subnet_of(c) for c in clusters)  # type: ignore[arg-type]
 
 
 def _is_routed(cidr: str, owner: str, states: States) -> bool:
