@@ -143,7 +143,17 @@ REST = """ls -d /etc/frr/podnet /run/frr/podnet/*.pid 2>/dev/null; pidof bgpd ze
 ip route show proto bgp; ip -6 route show proto bgp; ip nexthop; true"""
 
 
-def test_reset_leaves_nothing_of_it(fleet: Fleet) -> None:
+# What an FRR of the host itself would have, started after podnet's.
+HOSTS_OWN = """set -e; setsid sleep 600 >/dev/null 2>&1 </dev/null & echo $! >/run/frr/zebra.pid
+ip nexthop add id 4242 via 192.0.2.11 dev eth0 proto zebra
+ip route add 203.0.113.0/24 nhid 4242 proto ospf"""
+
+
+def test_reset_leaves_nothing_of_it_and_all_of_the_hosts_own(fleet: Fleet) -> None:
+    last = fleet.nodes[-1]
+    fleet.ssh(last, HOSTS_OWN)
     fleet.play("reset", "-e", "podnet_yes=true", check=True)
+    assert "203.0.113.0/24" in fleet.ssh(last, "ip route show proto ospf")
+    fleet.ssh(last, "kill $(cat /run/frr/zebra.pid); rm /run/frr/zebra.pid; ip nexthop flush")
     for node in fleet.nodes:
         assert fleet.ssh(node, REST) == ""
