@@ -39,7 +39,7 @@ bgp_changed() {
   [ "$former" = "$sources" ] || bgp_anew
 }
 # Addresses of the node that its routes have as their source, in $sources.
-source_of_routes() { sources=$(sed -n 's/^ set src //p' $frr/frr.conf 2>/dev/null | sort -u); }
+source_of_routes() { sources=$(sed -n 's/^ set src //p' $frr/frr.conf 2>/dev/null | sort -u | tr '\n' ' '); }
 # zebra 8.4 gives routes another source some seconds after it was told, and those of IPv6 never; by then
 # the old address is gone, and routes with it. One that is killed leaves all of them in the kernel, and
 # its successor sets each anew.
@@ -47,7 +47,7 @@ bgp_anew() {
   read -r pid 2>/dev/null <$frr_run/zebra.pid || return 0
   case $(tr '\0' ' ' <"/proc/$pid/cmdline" 2>/dev/null) in *frr/zebra*podnet*) kill -9 "$pid" ;; esac
   for source in $former; do
-    case " $(echo $sources) " in *" $source "*) continue ;; esac
+    case " $sources" in *" $source "*) continue ;; esac
     tries=0
     while bgp_words | grep -qwF "src $source"; do
       tries=$((tries + 1))
