@@ -230,7 +230,9 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types
         }
         if verb == "hold" and not self._is_late(runs):
             runs = {name: run for name, run in runs.items() if run["anew"]}
-        if self._task.check_mode or not runs:
+        if self._task.check_mode:
+            return {"changed": False}
+        if not runs:
             return {"changed": False, **(HELD if verb == "hold" else {})}
         texts = {name: end_script(run["ident"], verb) for name, run in runs.items()}
         answers = self._nodes.ask(texts, fresh=verb == "hold")

@@ -87,9 +87,7 @@ def render_nodes(task: Task, names: Sequence[str]) -> Outcome:
         for name, text in texts.items():
             path = folder / name
             before = content(path)
-            if (before or "") == text and (
-                text or before is None
-            ):  # a file that shall not be is empty
+            if before == (text or None):  # a file that shall not be has no text
                 continue
             outcome.changed.append(f"{plan.node.name}/{name}")
             if task.shows and shown < MOST_SHOWN:

@@ -69,6 +69,9 @@ def test_who_gets_the_whole_time_again(tmp_path: Path, elapsed: float, held: set
     nodes.asked.clear()
     action._end("hold")
     assert nodes.asked == []
+    # Check mode keeps nothing, and has nothing to say when it is interrupted.
+    action._task = SimpleNamespace(check_mode=True)
+    assert action._end("hold") == {"changed": False}
 
 
 def change(tmp_path: Path, nodes: Nodes, phases: list[str], window: int, keep: bool) -> Any:

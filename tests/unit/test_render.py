@@ -5,8 +5,10 @@ from __future__ import annotations
 
 import json
 import re
+from pathlib import Path
 from typing import Any
 
+from ansible_collections.podnet.fabric.plugins.action.render import Task, render_nodes
 from ansible_collections.podnet.fabric.plugins.plugin_utils import workspace
 from ansible_collections.podnet.fabric.plugins.plugin_utils.conflist import plugins_of
 from ansible_collections.podnet.fabric.plugins.plugin_utils.intent.model import Fabric
@@ -141,3 +143,27 @@ def test_lines_are_plain_words(fabric: Fabric) -> None:
                 assert all(re.fullmatch(r"[A-Za-z0-9 ./:=_-]+", line) for line in commands(text)), (
                     name
                 )
+
+
+def test_what_another_mode_or_name_has_left_goes_and_nothing_else(tmp_path: Path) -> None:
+    """`drift` takes each file for a definition; notes of somebody are not podnet's to remove."""
+    rows = {
+        "node-1": {
+            "podnet_cluster_cidrs": ["10.64.0.0/16"],
+            "podnet_pod_cidrs": ["10.64.1.0/24"],
+            "podnet_underlay_addresses": ["192.0.2.1"],
+        }
+    }
+    kept = workspace.Workspace(str(tmp_path))
+    kept.save_fabric(compile_fleet(rows))
+    folder = kept.intended("node-1")
+    folder.mkdir(parents=True)
+    for name in ("frr.conf", "05-old.conflist", "notes"):
+        (folder / name).write_text("x\n", encoding="utf-8")
+    task = Task(kept.root, None, True, False)
+    assert {"node-1/frr.conf", "node-1/05-old.conflist"} < set(
+        render_nodes(task, ["node-1"]).changed
+    )
+    left = {path.name for path in folder.iterdir()}
+    assert "notes" in left and not left & {"frr.conf", "05-old.conflist"}
+    assert render_nodes(task, ["node-1"]).changed == []
