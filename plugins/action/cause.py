@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from typing import Any
 
 from ansible.plugins.action import ActionBase
@@ -14,9 +15,10 @@ from ..plugin_utils.causes.walk import causes, disagreements
 from ..plugin_utils.exchange import Exchange
 from ..plugin_utils.frr import with_password
 from ..plugin_utils.kernel.state import UnreadableError
+from ..plugin_utils.report.since import failed_before
 from ..plugin_utils.verdicts.observations import read_start
 from ..plugin_utils.verdicts.results import Result
-from ..plugin_utils.verdicts.summary import verdict
+from ..plugin_utils.verdicts.summary import MESSAGE, verdict
 from ..plugin_utils.workspace import Workspace, WorkspaceError
 
 SPEC = {
@@ -24,6 +26,10 @@ SPEC = {
     "output_dir": {"type": "path"},
     "bgp_password": {"type": "str", "default": "", "no_log": True},
 }
+LEAVE_OUT = (
+    "Where a change is not to blame and cannot wait, podnet_verify_without leaves nodes out of its "
+    "proof."
+)
 JUDGE_FIRST = "run the stage judge of verify first"
 
 
@@ -99,6 +105,10 @@ def _name(workspace: Workspace, hosts: list[str]) -> dict[str, Any]:
     data = [{**cause.to_dict(), "results": list(ids)} for cause, ids in found]
     workspace.save("observed/causes.json", {"began": saved["began"], "causes": data})
     lines = [*cause_lines(found), *blind] or ["what failed stands above; no pair of nodes did"]
+    previous = _maybe(workspace, "observed/results.previous.json")
+    if began := failed_before(previous, saved["results"]):
+        text = f"All of it failed in the verification that began {began} as well. {LEAVE_OUT}"
+        lines += ["", *textwrap.wrap(text, MESSAGE)]
     return {**notes, "failed": True, "causes": data, "msg": "\n".join(lines)}
 
 

@@ -94,6 +94,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types
             # What failed on one node has failed the play for all of them.
             self._names = [str(name) for name in variables["ansible_play_hosts_all"]]
         try:
+            self._names = [n for n in self._names if not self._workspace.is_left_out(n)]
             if stage == "read":
                 unread, compared = self._read(args)
                 for name, found in compared.items():

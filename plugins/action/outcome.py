@@ -31,7 +31,15 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types
                 raise AnsibleConnectionFailure(unread["msg"])
             return {**result, "failed": True, "msg": unread["msg"]}
         try:
-            run = Workspace(args["output_dir"]).run(name)
+            workspace = Workspace(args["output_dir"])
+            if workspace.is_left_out(name):
+                return {
+                    **result,
+                    "skipped": True,
+                    "changed": False,
+                    "msg": "left out of this run",
+                }
+            run = workspace.run(name)
         except WorkspaceError as error:
             return {**result, "failed": True, "msg": str(error)}
         if args["looked"]:

@@ -10,6 +10,8 @@ from typing import Any
 from ansible.plugins.action import ActionBase
 
 from ..plugin_utils.fleet import history
+from ..plugin_utils.intent.hosts import host_variables
+from ..plugin_utils.intent.model import Fabric
 from ..plugin_utils.intent.problems import ProblemsError
 from ..plugin_utils.intent.variables import variables_of
 from ..plugin_utils.plan import compile_fleet
@@ -55,34 +57,64 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types
         self, workspace: Workspace, variables: dict[str, Any], args: dict[str, Any]
     ) -> dict[str, Any]:
         """Runs once, after every node was read."""
-        histories = {}
+        histories, bare = {}, []
         for host in map(str, variables["ansible_play_hosts"]):
             saved = workspace.load(f"run/{host}.history.json", "run the stage read first")
             intents = {int(number): intent for number, intent in saved["intents"].items()}
             if intents:
                 histories[host] = history.History(saved["current"], intents)
+            elif not saved["current"]:
+                bare.append(host)
         group = [str(host) for host in variables["groups"].get(args["group"], [])]
-        others = _last_known(workspace, [host for host in group if host not in histories])
+        rest = [host for host in group if host not in histories and host not in bare]
+        others = _last_known(workspace, variables, args["group"], rest)
         if args["nodes"]:
             found = history.nodes_before(histories, others, args["to"], args["nodes"])
         else:
             found = history.fleet_before(histories, others, args["to"])
         workspace.save_fabric(compile_fleet(found.hosts))
+        for host in bare:
+            workspace.leave_out(host)
         return {
             "changed": False,
-            "podnet_lines": [*found.notes, *found.changes],
+            "podnet_lines": [
+                *found.notes,
+                *(f"{host} keeps no generation; it stays as it is" for host in bare),
+                *found.changes,
+            ],
             "podnet_summary": "the inventory still says otherwise; change it back, too"
             if found.changes
             else "the fleet is there already",
         }
 
 
-def _last_known(workspace: Workspace, names: list[str]) -> dict[str, Any]:
-    """Variables of nodes that could not be asked, as the last plan had them. A node that no plan
-    has seen has nothing to go back to, and stays out."""
+def _last_known(
+    workspace: Workspace, variables: dict[str, Any], group: str, names: list[str]
+) -> dict[str, Any]:
+    """Variables of nodes that did not say what they have, as the last plan had them; of those that
+    no plan has seen here as the inventory has them, because without them the others would lose
+    their routes there.
+
+    Raises:
+        ProblemsError: neither knows one of them.
+    """
     try:
-        fabric = workspace.fabric()
+        known = [workspace.fabric()]
     except WorkspaceError:
-        return {}
-    known = fabric.by_name
-    return {name: variables_of(fabric, known[name]) for name in names if name in known}
+        known = []
+    if not known or not known[0].by_name.keys() >= set(names):
+        known += _inventory(variables, group, names)
+    return {
+        name: next(variables_of(f, f.by_name[name]) for f in known if name in f.by_name)
+        for name in names
+    }
+
+
+def _inventory(variables: dict[str, Any], group: str, names: list[str]) -> list[Fabric]:
+    found = host_variables(variables, group)
+    try:
+        with found.named():
+            return [compile_fleet(found.variables)]
+    except ProblemsError as error:
+        problems = [history.not_known(name) for name in names]
+        raise ProblemsError("the rollback", [*problems, *error.problems]) from None

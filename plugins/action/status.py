@@ -16,6 +16,7 @@ from ..plugin_utils.causes.suspects import Cause, Scene
 from ..plugin_utils.exchange import Exchange
 from ..plugin_utils.fleet.gate import Ask, Decision, decide, states_of
 from ..plugin_utils.fleet.preview import differences, overview, table
+from ..plugin_utils.fleet.words import read as nodes_read
 from ..plugin_utils.frr import with_password
 from ..plugin_utils.intent.model import Fabric
 from ..plugin_utils.kernel.state import State, UnreadableError
@@ -52,18 +53,23 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types
             # Before the fleet is heard, which has ranges that retire stay in the definitions.
             stale = _not_rendered(workspace, runs)
             # Two ways to the same end: what the fleet says of retiring ranges comes from the gate.
-            decision = decide(fabric, runs, Ask())
             states, wrong = states_of(fabric, runs), Astray()
+            decision = decide(fabric, runs, Ask(), states)
             if learns(fabric):
                 self._exchange, self._args = Exchange(self, variables), args
-                wrong = self._astray(fabric, runs, [n for n in runs if states[n].frr_conf])
+                # A run would bring the rest to the plan, and what others lack of them.
+                settled = [n for n in runs if states[n].frr_conf and not runs[n]["stale"]]
+                but = [n for n in (*away, *runs) if n in fabric.by_name and n not in settled]
+                wrong = self._astray(fabric, runs, settled, but)
             said = _status(workspace, runs, decision, states, stale, away, wrong, args["drift"])
             return {**result, **said}
         except (WorkspaceError, ValueError) as error:
             return {**result, "failed": True, "msg": str(error)}
 
-    def _astray(self, fabric: Fabric, runs: dict[str, Any], names: list[str]) -> Astray:
-        """What is wrong with FRR, of the nodes that have podnet's configuration of it.
+    def _astray(
+        self, fabric: Fabric, runs: dict[str, Any], names: list[str], but: list[str]
+    ) -> Astray:
+        """What is wrong with FRR on some nodes; what they lack of others, ``but``, is not.
 
         Raises:
             ValueError: the password is not the one of the plan.
@@ -72,7 +78,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types
         heard, blind = self._hear(fabric, names, tables=False)
         plans = {plan.node.name: plan for plan in plan_fleet(fabric, heard)}
         # Sessions come one by one after a change.
-        while again := {n for n, one in heard.items() if not whole(fabric, plans[n], one, runs)}:
+        while again := {n for n, one in heard.items() if not whole(fabric, plans[n], one, names)}:
             again |= reflectors_of(fabric, again) & heard.keys()
             found, more = self._hear(fabric, sorted(again), tables=True)
             heard, blind = heard | found, blind + more
@@ -80,7 +86,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types
                 break
             time.sleep(1)
         foreign = {name: runs[name]["foreign"] for name in heard}
-        return Astray(astray(Scene(fabric, {}, {}, heard=heard), foreign), blind)
+        return Astray(astray(Scene(fabric, {}, {}, heard=heard), foreign, but), blind)
 
     def _hear(
         self, fabric: Fabric, names: list[str], tables: bool
@@ -116,17 +122,18 @@ def _status(
 ) -> dict[str, Any]:
     hosts = list(runs)
     due = [host for host in hosts if runs[host]["phases"]]
-    lines = [*overview(states, runs), *(f"{host} was not reached" for host in away)]
-    lines += [*decision.notes, *(f"not rendered: {path}" for path in stale)]
+    lines = [*overview(states, runs), *decision.notes]
+    more = [f"{host} was not reached" for host in away]
+    more += [f"not rendered: {path}" for path in stale]
+    # What concerns a device is a problem of each family's address on it.
+    problems = list(dict.fromkeys(map(str, decision.problems)))
     found = differences(runs) + [f"{host}: not reached" for host in away]
     found += [f"{path}: not what the inventory says; run plan" for path in stale]
-    found += [*(str(problem) for problem in decision.problems), *wrong.blind]
-    named = cause_lines(wrong.causes)
-    # What concerns a device is a problem of each family's address on it.
+    named = [*problems, *wrong.blind, *cause_lines(wrong.causes)]
     found = [*dict.fromkeys(found), *named]
-    summary = f"{len(hosts)} nodes read, {len(due)} differ"
-    if problems := len(set(decision.problems)):
-        summary += f", {problems} problem{'s' if problems > 1 else ''}"
+    summary = f"{nodes_read(len(hosts))}, {len(due)} differ"
+    if problems:
+        summary += f", {len(problems)} problem{'s' if len(problems) > 1 else ''}"
     causes = [{**cause.to_dict(), "results": list(ids)} for cause, ids in wrong.causes]
     saved = {"nodes": _plain(states, runs), "notes": decision.notes, "causes": causes}
     workspace.save("status.json", saved)
@@ -134,7 +141,7 @@ def _status(
     if drift and found:
         text = "\n".join([*lines, "", *table(runs), "", *found])
         return {**done, "failed": True, "msg": text}
-    return {**done, "podnet_lines": [*lines, *wrong.blind, *named]}
+    return {**done, "podnet_lines": [*lines, *more, *"\n".join(named).splitlines()]}
 
 
 def _not_rendered(workspace: Workspace, runs: dict[str, Any]) -> list[str]:

@@ -93,15 +93,19 @@ def owned_files(fabric: Fabric) -> list[str]:
     return [*own, *coexist.PATHS, *networkd.PATHS, *frr.FILES.values()]
 
 
-def former_conflist(fabric: Fabric, have: State) -> frozenset[str]:
-    """The conflist of another name that the current generation has, where it is as podnet wrote it:
-    a container runtime takes the first name of all."""
-    found = set()
-    for path, sha in have.files.items():
-        here = f"{fabric.cni.conf_dir}/{path.removeprefix(CURRENT)}"
-        if path.startswith(CURRENT) and path.endswith(".conflist") and have.files.get(here) == sha:
-            found.add(here)
-    return frozenset(found)
+def former_conflist(have: State) -> frozenset[str]:
+    """The conflist of another name or folder that the current generation has, where it is as podnet
+    wrote it: a container runtime takes the first name of all."""
+    wrote = {
+        (path.removeprefix(CURRENT), sha)
+        for path, sha in have.files.items()
+        if path.startswith(CURRENT) and path.endswith(".conflist")
+    }
+    return frozenset(
+        path
+        for path, sha in have.files.items()
+        if not path.startswith(CURRENT) and (path.rpartition("/")[2], sha) in wrote
+    )
 
 
 def changes_for(
@@ -124,7 +128,7 @@ def changes_for(
         nft_sha256=sha256(files.definitions["podnet.nft"]),
         generation_sha256={name: sha256(text) for name, text in files.definitions.items()},
         program_sha256=sha256(files.program),
-        owned=frozenset(owned_files(fabric)) | former_conflist(fabric, have),
+        owned=frozenset(owned_files(fabric)) | former_conflist(have),
         nft_more=table.more,
         nft_wide_sha256=sha256(wide) if wide else "",
     )
@@ -159,7 +163,7 @@ def nothing_for(
         nft_sha256="",
         generation_sha256=kept,
         program_sha256=have.files.get(PROGRAM, sha256(program)),
-        owned=frozenset(owned_files(fabric)) | former_conflist(fabric, have),
+        owned=frozenset(owned_files(fabric)) | former_conflist(have),
     )
     changes = _told(diff(wanted, have), False, have)
     changes = frr.with_frr(changes, frr.Speaker("", plan_nothing("")), have)

@@ -140,6 +140,13 @@ class Workspace:
     def has_run(self, node: str) -> bool:
         return self._file(f"run/{node}.json").is_file()
 
+    def leave_out(self, node: str) -> None:
+        """The current run has nothing to do with a node of the inventory."""
+        self.save_raw(f"run/{node}.out.json", {})
+
+    def is_left_out(self, node: str) -> bool:
+        return self._file(f"run/{node}.out.json").is_file()
+
     def forget(self, names: Iterable[str]) -> list[str]:
         """Remove the rendered definitions of nodes that are not in the fleet any more. Only
         folders that podnet made, which a manifest shows."""

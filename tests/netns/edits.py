@@ -7,7 +7,7 @@ import difflib
 import re
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from fleet import DUMP, Fleet, without_timers
@@ -31,6 +31,20 @@ UNCONFIRMED = """---
   gather_facts: false
   roles: [podnet.fabric.converge]
 """
+
+
+def lent(lab: Fleet) -> Iterator[Fleet]:
+    """A lab whose inventory a test may change; it is put right afterwards."""
+    kept = lab.data
+    lab.data = {"podnet": {"vars": dict(kept["podnet"]["vars"]), "hosts": {}}}
+    for name, values in kept["podnet"]["hosts"].items():
+        lab.data["podnet"]["hosts"][name] = dict(values)
+    # The first pod changes settings of the bridge, which the dumps show.
+    lab.play("site", check=True)
+    yield lab
+    lab.data = kept
+    lab.write()
+    lab.play("converge", check=True)
 
 
 def pod(fleet: Fleet, node: str, name: str, **more: Any) -> dict[str, Any]:

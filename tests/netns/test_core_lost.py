@@ -200,6 +200,20 @@ def test_a_conflist_of_another_name_takes_the_old_ones_place(bench: Bench) -> No
         assert bench.settled(fleet(podnet_cni_file=file)).commands == []
 
 
+def test_a_conflist_in_another_folder_leaves_the_old_one(bench: Bench) -> None:
+    """What somebody has changed there is theirs, and stays."""
+    folders = ("/etc/cni/net.d", "/var/lib/other/net.d")
+    path = "{}/10-podnet.conflist"
+    for here, gone in (folders, reversed(folders), folders):
+        bench.settled(fleet(podnet_cni_conf_dir=gone))
+        bench.settled(fleet(podnet_cni_conf_dir=here))
+        bench.sh(f"test -e '{path.format(here)}' && ! test -e '{path.format(gone)}'")
+        assert bench.settled(fleet(podnet_cni_conf_dir=here)).commands == []
+    bench.sh(f"echo mine >'{path.format(here)}'")
+    bench.settled(fleet(podnet_cni_conf_dir=gone))
+    assert bench.sh(f"cat '{path.format(here)}'") == "mine\n"
+
+
 def test_of_many_that_find_a_dead_lock_one_takes_it(bench: Bench) -> None:
     """An `ip` that says when two are inside."""
     bench.settled(fleet())

@@ -99,7 +99,7 @@ def test_nodes_that_pull_come_to_what_one_run_gives(pulled: Pulled) -> None:
     pulled.commit()
     pulled.good()
     assert_equal(whole, pulled.now())
-    assert "1 nodes read, 0 to change" in pulled.good([TWO])[TWO]
+    assert "1 node read, 0 to change" in pulled.good([TWO])[TWO]
     assert_equal(whole, pulled.now())
 
 

@@ -11,6 +11,7 @@ from ansible_collections.podnet.fabric.plugins.plugin_utils.report.data import r
 from ansible_collections.podnet.fabric.plugins.plugin_utils.report.html import report_html
 from ansible_collections.podnet.fabric.plugins.plugin_utils.report.junit import junit_xml
 from ansible_collections.podnet.fabric.plugins.plugin_utils.report.prom import prom_text
+from ansible_collections.podnet.fabric.plugins.plugin_utils.report.since import failed_before
 from ansible_collections.podnet.fabric.plugins.plugin_utils.workspace import role_file
 from observed import Observed, fabric_of, healthy
 from prometheus_client.parser import text_string_to_metric_families
@@ -32,6 +33,17 @@ CUT = healthy(fabric_of((2, 1))).cut("node-01", "node-03")
 def test_without_an_earlier_verification_nothing_is_compared() -> None:
     found = data(WELL)["since"]
     assert found == {"began": None, "worse": [], "better": [], "new": 0, "gone": 0}
+
+
+def test_what_failed_before_as_well_is_told_from_what_is_new() -> None:
+    more = healthy(fabric_of((2, 1))).cut("node-01", "node-03").cut("node-02", "node-03")
+    pairs = [(CUT, CUT, True), (CUT, more, True), (more, CUT, False), (CUT, WELL, False)]
+    for now, before, expected in pairs:
+        then = saved(before)
+        assert bool(failed_before(then, saved(now)["results"])) == expected
+    assert failed_before(saved(CUT), saved(CUT)["results"]) == saved(CUT)["began"]
+    assert failed_before(saved(WELL), saved(WELL)["results"]) == ""
+    assert failed_before(None, saved(CUT)["results"]) == ""
 
 
 def test_worse_and_better_are_named() -> None:

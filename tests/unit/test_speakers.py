@@ -33,8 +33,10 @@ from speaking import NAMES, Told, speaking_fleet
 FOREIGN = "10.64.77.0/24"
 
 
-def named(told: Told, foreign: dict[str, dict[str, str]] | None = None) -> list[tuple[str, ...]]:
-    found = astray(told.scene(), foreign or {})
+def named(
+    told: Told, foreign: dict[str, dict[str, str]] | None = None, but: tuple[str, ...] = ()
+) -> list[tuple[str, ...]]:
+    found = astray(told.scene(), foreign or {}, but)
     return [(cause.node, cause.kind, cause.object) for cause, _ids in found]
 
 
@@ -195,6 +197,15 @@ def test_a_prefix_that_no_node_has_is_laid_at_the_door_of_who_announces_it() -> 
     line = "  network 10.64.4.0/24"
     told.configure("node-4", line, f"{line}\n  network {FOREIGN}")
     assert named(told, stranger) == [("node-4", "announcement", FOREIGN)]
+
+
+def test_what_is_known_of_a_node_is_no_cause_at_others() -> None:
+    """It is down, or a run would change it: its sessions, its range, and what it has instead."""
+    told = lost(Told(), "node-3")
+    leak = {"node-1": {FOREIGN: "192.0.2.13"}}
+    assert {cause[0] for cause in named(told, leak)} >= {"node-1", "node-3"}
+    told.heard = {name: heard for name, heard in told.heard.items() if name != "node-3"}
+    assert named(told, leak, but=("node-3",)) == []
 
 
 def test_bad_peer_as_is_told_by_the_router() -> None:

@@ -8,7 +8,7 @@ into that node's kernel. A session is looked at from both ends.
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 
 from ..backends.bgp import together
 from ..intent.model import Family, family_of
@@ -257,13 +257,18 @@ def _filter(node: str, under: str, line: str, there: bool) -> Cause:
 # --- the fleet by itself ------------------------------------------------------------------------
 
 
-def astray(scene: Scene, foreign: dict[str, dict[str, str]]) -> list[tuple[Cause, tuple[str, ...]]]:
+def astray(
+    scene: Scene, foreign: Mapping[str, Mapping[str, str]], but: Collection[str] = ()
+) -> list[tuple[Cause, tuple[str, ...]]]:
     """Everything that is not as planned, without a packet: causes, and ids of what they explain.
 
     Args:
         foreign: node → prefix → next hop of what it learned and no node of the fleet has.
+        but: nodes of which it is known why they are not as planned; what others lack of them
+            needs no other cause.
     """
     found: dict[Cause, list[str]] = {}
+    known = {address for name in but for address in scene.fabric.by_name[name].underlay_addresses}
 
     def note(cause: Cause | None, way: str) -> None:
         if cause is not None:
@@ -273,14 +278,16 @@ def astray(scene: Scene, foreign: dict[str, dict[str, str]]) -> list[tuple[Cause
         for cause, _sure in daemons(scene, name):
             note(cause, f"daemon/any/{name}/{name}")
         for wanted in scene.sessions[name]:
-            if not heard.stands(wanted.address):
+            if wanted.peer not in but and not heard.stands(wanted.address):
                 end = wanted.peer or wanted.address
                 note(best(session(scene, name, wanted)), f"session/{wanted.family}/{name}/{end}")
         for route in scene.plans[name].learned:
-            if not as_planned(route, heard):
+            if route.peer not in but and not as_planned(route, heard):
                 way = f"learned/{family_of(route.dst)}/{name}/{route.peer}"
                 note(best(prefix(scene, name, route)), way)
         for dst, via in sorted(foreign.get(name, {}).items()):
+            if via in known:
+                continue
             cause = announced_by_others(scene, name, dst, "", via)
             note(cause, f"foreign/{family_of(dst)}/{name}/{name}")
     named = {cause.node for cause in found}

@@ -160,6 +160,16 @@ def _none_kept(histories: Mapping[str, History], to: str) -> Problem:
     )
 
 
+def not_known(name: str) -> Problem:
+    return Problem(
+        f"nodes.{name}",
+        "did not say what it has, and without that the others would lose their routes to it",
+        "a node that answers, an earlier plan of this folder, or an inventory without problems",
+        "none of them",
+        "mend the node or the inventory; or take the node out of the inventory for good",
+    )
+
+
 def _own(variables: Variables) -> dict[str, Any]:
     return {name: variables.get(name) for name in NODE_VARIABLES}
 

@@ -143,8 +143,12 @@ r net/ipv6/conf/all/forwarding; [ "$v" != 0 ] || for f in net/ipv6/conf/*/accept
 cd /
 """
 
-# The conflist may have had another name.
-_FILES = r"""s files; set --; for f in /etc/podnet/current/*.conflist; do set -- "$@" {conf_dir}/"${f##*/}"; done
+# The conflist may have had another name, and been in another folder, which the manifest remembers.
+_FILES = r"""c={conf_dir}; d=; m=/etc/podnet/current/manifest.json; set --
+for f in /etc/podnet/current/*.conflist; do set -- "$@" "$c/${f##*/}"; done
+[ -e "$1" ] || [ ! -e $m ] || d=$(sed -n 's/^ *"podnet_cni_conf_dir": "\(.*\)",$/\1/p' $m)
+[ -z "$d" ] || set -- "$@" "$d/${f##*/}"
+s files
 sha256sum {files} "$@" /etc/podnet/current/* 2>/dev/null
 """
 

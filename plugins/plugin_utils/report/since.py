@@ -34,3 +34,12 @@ def since(previous: Mapping[str, Any] | None, results: list[dict[str, Any]]) -> 
         "new": len(now) - len(both),
         "gone": len(then) - len(both),
     }
+
+
+def failed_before(previous: Mapping[str, Any] | None, results: list[dict[str, Any]]) -> str:
+    """When the earlier verification began, if all that fails now failed in it as well."""
+    if previous is None:
+        return ""
+    then = {str(item["id"]) for item in previous["results"] if item["status"] in BAD}
+    now = {str(item["id"]) for item in results if item["status"] in BAD}
+    return str(previous["began"]) if now and now <= then else ""

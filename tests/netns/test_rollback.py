@@ -1,0 +1,123 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Back to an earlier state of the fleet, or of one node. One lab; each test leaves the fleet as the
+inventory says."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from edits import (
+    GENERATION,
+    ONE,
+    SOON,
+    THREE,
+    TWO,
+    WALL,
+    assert_same,
+    change_cidr,
+    edit,
+    everything,
+    lent,
+    other_vni,
+    pod,
+    wait_for,
+)
+from fleet import Fleet, Spec
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
+    with Fleet(tmp_path_factory.mktemp("rollback"), Spec(), "rollback") as fleet:
+        yield fleet
+
+
+@pytest.fixture
+def fleet(lab: Fleet) -> Iterator[Fleet]:
+    yield from lent(lab)
+
+
+def test_rollback_is_the_earlier_state_byte_for_byte(fleet: Fleet) -> None:
+    before = everything(fleet)
+    edit(fleet, other_vni)
+    fleet.play("site", check=True)
+    assert everything(fleet) != before
+    back = fleet.play("rollback", check=True)
+    assert "podnet_vni: 65 -> 64" in back.stdout
+    now = everything(fleet)
+    assert_same(now[0], before[0])
+    assert_same(now[1], before[1])
+    forth = fleet.play("rollback", check=True)
+    assert "podnet_vni: 64 -> 65" in forth.stdout, "the last generation before this one"
+    number = fleet.ssh(ONE, "readlink /etc/podnet/current").strip().rpartition("/")[2]
+    by_number = fleet.play("rollback", "-e", f"podnet_rollback_to={int(number) - 1}", check=True)
+    assert "podnet_vni: 65 -> 64" in by_number.stdout
+    assert_same(everything(fleet)[1], before[1])
+
+
+def test_pods_of_the_newer_range_keep_it_after_a_rollback(fleet: Fleet) -> None:
+    edit(fleet, change_cidr)
+    fleet.play("site", check=True)
+    new, far = pod(fleet, ONE, "new"), pod(fleet, THREE, "far")
+    assert new["addresses"]["ipv4"].startswith("10.64.101.")
+    back = fleet.play("rollback", check=True)
+    assert "10.64.101.0/24 retires; held by" in back.stdout
+    for family in ("ipv4", "ipv6"):
+        target = new["addresses"][family]
+        fleet.ssh(THREE, f"nsenter --net={far['netns']} ping -n -c 2 -W 2 {target}")
+    pod(fleet, ONE, "new", state="absent")
+    pod(fleet, THREE, "far", state="absent")
+
+
+def test_one_node_goes_back_while_the_fleet_stays(fleet: Fleet) -> None:
+    edit(fleet, change_cidr)
+    fleet.play("site", check=True)
+    edit(fleet, other_vni)
+    fleet.play("site", check=True)
+    back = fleet.play("rollback", "-e", '{"podnet_rollback_nodes": ["node-1"]}', check=True)
+    assert "nodes.node-1.podnet_pod_cidrs" in back.stdout
+    assert "10.64.1.1/24" in fleet.ssh(ONE, "ip address show cbr0")
+    assert "10.64.1.0/24 via 192.0.2.11" in fleet.ssh(TWO, "ip route")
+    assert "pn65" in fleet.ssh(ONE, "ip -br link"), "the fleet's own settings went back, too"
+
+
+def test_a_generation_that_is_not_kept_is_refused(fleet: Fleet) -> None:
+    before = everything(fleet)
+    done = fleet.play("rollback", "-e", "podnet_rollback_to=0")
+    assert done.returncode == 2 and "there is no such generation to go back to" in done.stdout
+    assert everything(fleet) == before
+
+
+def test_a_rollback_leaves_out_a_node_that_is_not_reached(fleet: Fleet) -> None:
+    edit(fleet, change_cidr)
+    fleet.play("site", check=True)
+    fleet.ssh(THREE, WALL)
+    done = fleet.play("rollback", *SOON)
+    assert done.returncode == 4, done.stdout + done.stderr
+    assert "only 2 of 3 nodes were asked for" in done.stdout
+    assert "10.64.101.0/24" not in fleet.ssh(TWO, "ip route")
+    wait_for(fleet, THREE)
+
+
+def test_a_rollback_from_another_folder_leaves_the_routes_to_a_node_that_is_away(
+    fleet: Fleet, tmp_path: Path
+) -> None:
+    """No plan is there; the inventory says what the node has, and where it cannot, nothing goes."""
+    edit(fleet, change_cidr)
+    fleet.play("site", check=True)
+    fleet.ssh(THREE, WALL)
+    elsewhere = ("-e", f"podnet_output_dir={tmp_path}")
+    before = [fleet.ssh(node, GENERATION) for node in (ONE, TWO)]
+    edit(fleet, lambda variables, _hosts: variables.update(podnet_vni="many"))
+    refused = fleet.play("rollback", *SOON, *elsewhere)
+    assert refused.returncode and "nodes.node-3: did not say what it has" in refused.stdout
+    assert "podnet_vni" in refused.stdout
+    assert [fleet.ssh(node, GENERATION) for node in (ONE, TWO)] == before
+    edit(fleet, lambda variables, _hosts: variables.pop("podnet_vni"))
+    done = fleet.play("rollback", *SOON, *elsewhere)
+    assert done.returncode == 4, done.stdout + done.stderr
+    assert "node-3 was not asked; its own settings stay" in done.stdout
+    routes = fleet.ssh(TWO, "ip route")
+    assert "10.64.3.0/24" in routes and "10.64.101.0/24" not in routes
+    wait_for(fleet, THREE)
