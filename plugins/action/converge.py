@@ -294,10 +294,13 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types
         decision = decide(self._workspace.fabric(), runs, asked, states)
         for host, run in runs.items():
             self._workspace.save_run(host, run)
+        everybody = map(str, variables["ansible_play_hosts_all"])
+        away = [h for h in everybody if h not in runs and not self._workspace.is_left_out(h)]
         if decision.problems:
-            return {"failed": True, "msg": ProblemsError("the nodes", decision.problems).text()}
+            text = ProblemsError("the nodes", decision.problems).text()
+            why = (f"{stays(host, unread)}\n    {unread[host]['msg']}" for host in unread)
+            return {"failed": True, "msg": "\n\n".join([text, *why])}
         changing = [host for host, run in runs.items() if run["phases"]]
-        away = [str(h) for h in variables["ansible_play_hosts_all"] if str(h) not in runs]
         lines = [stays(host, unread) for host in away]
         lines += decision.notes
         if self._task.check_mode and changing:

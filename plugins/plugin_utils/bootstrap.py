@@ -48,14 +48,17 @@ _LOOK_FRR = """[ -x /usr/lib/frr/bgpd ] && [ -x /usr/lib/frr/frr-reload.py ] || 
 _START = """set -eu; umask 022; PATH=$PATH:/usr/sbin:/sbin; export PATH
 DEBIAN_FRONTEND=noninteractive; export DEBIAN_FRONTEND
 t=$(mktemp -d); chmod 755 "$t"; mkdir "$t"/none "$t"/lists; trap 'rm -rf "$t"' EXIT
+trap 'exit 1' HUP INT TERM
+p=/usr/sbin/policy-rc.d; q=
+! grep -qs '^# podnet' $p || rm $p  # an earlier one came to no end
 """
 # podnet starts an FRR of its own; the distribution's, which its package would start, must not run
 # beside it. One that was there before is somebody's, and is left alone.
-_QUIET = """p=/usr/sbin/policy-rc.d; q=
-if [ ! -e /usr/lib/frr/zebra ]; then
+_QUIET = """if [ ! -e /usr/lib/frr/zebra ]; then
   q=1
   if [ ! -e $p ]; then
-    trap 'rm -rf "$t" $p' EXIT; printf '#!/bin/sh\\nexit 101\\n' >$p; chmod 755 $p
+    trap 'rm -rf "$t" $p' EXIT
+    printf '#!/bin/sh\\n# podnet.fabric.bootstrap\\nexit 101\\n' >$p; chmod 755 $p
   fi
 fi
 """

@@ -63,6 +63,8 @@ apt-get -q -y --fix-broken install >/dev/null 2>&1 # what needed them goes too
 NO_SERVICE = """ls /usr/lib/frr/bgpd /usr/lib/frr/frr-reload.py
 ! pidof zebra watchfrr staticd
 ! ls /etc/systemd/system/multi-user.target.wants/frr.service /usr/sbin/policy-rc.d 2>/dev/null"""
+# What an earlier try leaves that was killed.
+KILLED = r"printf '#!/bin/sh\n# podnet.fabric.bootstrap\nexit 101\n' >/usr/sbin/policy-rc.d"
 NO_APT = "rm /usr/bin/apt-get; ! command -v apt-get; command -v dnf"
 APT, DNF = ("node-1", "node-2"), ("node-3", "node-4")
 # A repository as apt reads it from a folder.
@@ -103,6 +105,7 @@ def bare(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
             fleet.ssh(node, BARE)
         for node in DNF:
             fleet.ssh(node, NO_APT)
+        fleet.ssh(APT[0], KILLED)
         yield fleet
 
 

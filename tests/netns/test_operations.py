@@ -313,6 +313,7 @@ def test_remove_node_leaves_nothing_anywhere(fleet: Fleet) -> None:
     edit(fleet, other_vni)
     fleet.play("site", "--limit", f"{ONE},{THREE}", check=True)
     back = fleet.play("rollback", check=True)
+    assert back.stdout.count("node-2") == 1
     assert "node-2 keeps no generation; it stays as it is" in back.stdout
     assert fleet.ssh(TWO, LEFT) == "" and "10.64.2." not in fleet.ssh(ONE, "ip route")
 
@@ -324,6 +325,8 @@ def test_reset_leaves_a_node_as_it_was(tmp_path_factory: pytest.TempPathFactory)
             fleet.ssh(node, "nft add table ip other; ip route add 100.64.0.0/10 dev mgmt0")
         before = {node: SETTINGS.sub("", kernel(fleet, node)) for node in fleet.nodes}
         site(fleet).check_returncode()
+        # A conflist that is found by its content alone.
+        edit(fleet, lambda variables, _hosts: variables.update(podnet_cni_file="20-x.conflist"))
         fleet.play("reset", "-e", "podnet_yes=true", check=True)
         for node in fleet.nodes:
             assert fleet.ssh(node, LEFT) == ""

@@ -178,6 +178,8 @@ def test_node_that_is_away_is_not_cut_off(sliced: Sliced) -> None:
         time.sleep(0.1)
     done = sliced.change(vni).play("converge")
     assert done.returncode and "nodes.node-3: its pods would be cut off" in done.stdout
+    assert "node-3 was not reached and stays as it is" in done.stdout
+    assert "Connection re" in done.stdout, "the words of SSH, refused or reset"
     done = sliced.change(pod_cidr).play("converge")
     assert "node-3 was not reached and stays as it is" in done.stdout
     while not fleet.reaches(THREE):
