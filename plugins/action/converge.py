@@ -336,6 +336,8 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types
             lines.append(f"not reached: {', '.join(alone)}; goes back within {seconds} seconds")
         if self._task.check_mode:
             lines = lines[:1]
+        elif not any(run["phases"] for run in runs.values()):
+            lines.append("nothing was to be changed, and nothing was")
         elif not waited:
             lines.append("what was added elsewhere stays; it alters nothing that is in use")
         return {"failed": True, "msg": "\n".join(lines), **OVER}

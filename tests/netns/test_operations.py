@@ -277,6 +277,22 @@ def test_a_node_that_is_not_reached_is_named_and_blocks_nobody(
     wait_for(fleet, THREE)
 
 
+FAULT = """nft -f - <<'END'
+table inet bad { chain c { type filter hook forward priority 0; ip protocol icmp drop; }; }
+END"""
+
+
+def test_a_fault_that_was_there_before_is_told_and_can_be_left_out(fleet: Fleet) -> None:
+    fleet.ssh(THREE, FAULT)
+    assert fleet.play("verify").returncode == 2
+    done = fleet.play("site")
+    said = " ".join(done.stdout.split())
+    assert done.returncode == 2 and "All of it failed in the verification that began 20" in said
+    assert "nothing was to be changed, and nothing was" in said
+    fleet.play("site", "-e", '{"podnet_verify_without": ["node-3"]}', check=True)
+    fleet.ssh(THREE, "nft delete table inet bad")
+
+
 # --- away with it -------------------------------------------------------------------------------
 
 
