@@ -130,8 +130,10 @@ def _nowhere(places: list[Path], group: str) -> Problem:
 
 def _refuse_other(hosts: dict[str, dict[str, Any]], old: room.Ranges, path: Path) -> None:
     """Ranges that the inventory has from another place would be forgotten here."""
-    for variables in hosts.values():
-        loaded = room.read_ranges(variables.get(room.VARIABLE) or old, room.VARIABLE)
+    # A group's variable is one object in all of its hosts, and as long as the fleet.
+    tables = {id(table): table for v in hosts.values() if (table := v.get(room.VARIABLE))}
+    for table in tables.values():
+        loaded = room.read_ranges(table, room.VARIABLE)
         if loaded != old:
             what = "not what the file says"
             remedy = f"move its file to {path}, or name it in podnet_allocate_file"

@@ -7,6 +7,7 @@ import os
 from dataclasses import asdict
 from typing import Any
 
+from ansible.errors import AnsibleError
 from ansible.plugins.action import ActionBase
 
 from ..plugin_utils.fleet import history
@@ -49,8 +50,14 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types
         answer = self._low_level_execute_command(
             "sh -s", in_data=history.SCRIPT.encode(), sudoable=True
         )
-        found = history.read(answer["stdout"])
-        workspace.save(f"run/{name}.history.json", asdict(found))
+        try:
+            if answer["rc"]:
+                raise ValueError(f"exit code {answer['rc']}. {answer['stderr'].strip()}")
+            found = history.read(answer["stdout"])
+        except ValueError as error:
+            text = f"{name}: the generations that it keeps cannot be read: {error}"
+            return {"failed": True, "msg": text}
+        workspace.save(f"run/history/{name}.json", asdict(found))
         return {"changed": False, "generations": sorted(found.intents), "current": found.current}
 
     def _choose(
@@ -59,11 +66,13 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types
         """Runs once, after every node was read."""
         histories, bare = {}, []
         for host in map(str, variables["ansible_play_hosts"]):
-            saved = workspace.load(f"run/{host}.history.json", "run the stage read first")
+            saved = workspace.load(f"run/history/{host}.json", "run the stage read first")
             intents = {int(number): intent for number, intent in saved["intents"].items()}
-            if intents:
-                histories[host] = history.History(saved["current"], intents)
-            elif not saved["current"]:
+            current = saved["current"]
+            # What the others have is what they have now, where only some nodes go back.
+            if current in intents or (intents and not args["nodes"]):
+                histories[host] = history.History(current, intents)
+            elif not current and not intents:
                 bare.append(host)
         group = [str(host) for host in variables["groups"].get(args["group"], [])]
         rest = [host for host in group if host not in histories and host not in bare]
@@ -98,6 +107,8 @@ def _last_known(
     Raises:
         ProblemsError: neither knows one of them.
     """
+    if not names:
+        return {}
     try:
         known = [workspace.fabric()]
     except WorkspaceError:
@@ -111,10 +122,14 @@ def _last_known(
 
 
 def _inventory(variables: dict[str, Any], group: str, names: list[str]) -> list[Fabric]:
-    found = host_variables(variables, group)
     try:
+        found = host_variables(variables, group)
         with found.named():
             return [compile_fleet(found.variables)]
     except ProblemsError as error:
-        problems = [history.not_known(name) for name in names]
+        problems = [history.not_known(name, "none of them") for name in names]
         raise ProblemsError("the rollback", [*problems, *error.problems]) from None
+    except AnsibleError as error:
+        said = f"an inventory that cannot be read: {error}"
+        problems = [history.not_known(name, said) for name in names]
+        raise ProblemsError("the rollback", problems) from None

@@ -102,7 +102,7 @@ class Workspace:
             )
         write(lock, f"{pid} {_started(pid)}\n")
         over = self._over()
-        for path in (self.state / "run").glob("*.json"):
+        for path in (self.state / "run").rglob("*.json"):
             with contextlib.suppress(ValueError, AttributeError):
                 over.append(json.loads(path.read_text(encoding="utf-8")).get("ident"))
             path.unlink()
@@ -142,10 +142,10 @@ class Workspace:
 
     def leave_out(self, node: str) -> None:
         """The current run has nothing to do with a node of the inventory."""
-        self.save_raw(f"run/{node}.out.json", {})
+        self.save_raw(f"run/out/{node}.json", {})
 
     def is_left_out(self, node: str) -> bool:
-        return self._file(f"run/{node}.out.json").is_file()
+        return self._file(f"run/out/{node}.json").is_file()
 
     def forget(self, names: Iterable[str]) -> list[str]:
         """Remove the rendered definitions of nodes that are not in the fleet any more. Only

@@ -89,6 +89,32 @@ def test_a_generation_that_is_not_kept_is_refused(fleet: Fleet) -> None:
     assert everything(fleet) == before
 
 
+@pytest.mark.parametrize(
+    ("spoil", "mend", "code"),
+    [
+        (
+            "mv /etc/podnet /etc/podnet.away; touch /etc/podnet",
+            "rm /etc/podnet; mv /etc/podnet.away /etc/podnet",
+            2,
+        ),
+        ("cd /etc/podnet/current; cp manifest.json /run/kept; : >manifest.json", "", 0),
+    ],
+    ids=["not read", "manifest of no use"],
+)
+def test_nobody_loses_the_routes_to_a_node_whose_history_is_not_known(
+    fleet: Fleet, spoil: str, mend: str, code: int
+) -> None:
+    edit(fleet, change_cidr)
+    fleet.play("site", check=True)
+    fleet.ssh(THREE, spoil)
+    done = fleet.play("rollback", "-e", '{"podnet_rollback_nodes": ["node-1"]}')
+    fleet.ssh(THREE, mend)
+    assert done.returncode == code, done.stdout
+    assert ("node-3: the generations that it keeps cannot be read" in done.stdout) == bool(code)
+    routes = fleet.ssh(TWO, "ip route")
+    assert "10.64.3.0/24" in routes and "10.64.101.0/24" not in routes
+
+
 def test_a_rollback_leaves_out_a_node_that_is_not_reached(fleet: Fleet) -> None:
     edit(fleet, change_cidr)
     fleet.play("site", check=True)

@@ -295,6 +295,8 @@ def test_an_old_range_of_a_node_that_is_not_asked_stays_until_it_is_released() -
     (problem,) = ranges.handed_over(new, asked, {}, (), frozenset())
     assert "podnet_released_cidrs" in problem.remedy
     assert not list(ranges.handed_over(new, asked, {}, (), frozenset(), free))
+    learned = {"node-1": State(learned={r.dst: (r.via,) for r in asked["node-1"].routes})}
+    assert list(ranges.handed_over(new, learned, {}, (), frozenset())) == [problem], "in mode bgp"
 
 
 def test_a_released_range_is_a_range() -> None:

@@ -30,6 +30,9 @@ def test_a_fleet_is_what_its_variables_say(fabric: Fabric) -> None:
     assert compile_fleet(json.loads(json.dumps(hosts))) == fabric
 
 
+END = "@@podnet end\n"
+
+
 def intent(node: int, vni: int, third: int | None = None) -> dict[str, Any]:
     return {
         "podnet_cluster_cidrs": ["10.64.0.0/16"],
@@ -103,7 +106,15 @@ def test_what_nodes_print_is_read() -> None:
     manifests = {n: json.dumps({"intent": i}, indent=2) for n, i in ONE.intents.items()}
     parts = [f"@@podnet generation {n}\n{text}\n" for n, text in manifests.items()]
     output = "@@podnet current generations/3\n" + "".join(parts)
-    assert read(output) == ONE
-    assert read("") == History()
-    old = '@@podnet current generations/2\n@@podnet generation 2\n{"schema": 1}\n'
-    assert read(old + "@@podnet generation 3\nnot json\n") == History(2, {})
+    assert read(output + END) == ONE
+    assert read(END) == History()
+    old = '@@podnet current generations/2\n@@podnet generation generations/2\n{"schema": 1}\n'
+    assert read(f"{old}@@podnet generation ²\n@@podnet generation 3\nnot json\n{END}") == History(
+        2, {}
+    )
+
+
+@pytest.mark.parametrize("text", ["", "@@podnet current generations/3\n", END[:-2]])
+def test_half_an_answer_is_none(text: str) -> None:
+    with pytest.raises(ValueError, match="no end"):
+        read(text)

@@ -115,6 +115,14 @@ def test_the_plan_takes_a_table_as_it_is(tmp_path: Path) -> None:
     assert "10.64.2.0/24" in routes
 
 
+def test_a_segment_may_be_a_number(tmp_path: Path) -> None:
+    text = "name,pod_cidrs,underlay_addresses,segment,underlay_mtu\n"
+    text += "a,10.64.1.0/24,192.0.2.11,01,1400\nb,10.64.2.0/24,192.0.2.12,1,1400\n"
+    found = table(tmp_path, text)
+    assert [host["podnet_segment"] for host in found.values()] == ["01", "1"]
+    assert {host["podnet_underlay_mtu"] for host in found.values()} == {1400}
+
+
 def test_headings_of_ones_own(tmp_path: Path) -> None:
     columns = {"Host": "name", "IP": "underlay_addresses", "Pods": "pod_cidrs"}
     text = "\ufeffHost, IP, Pods\nworker-1, 192.0.2.11, 10.64.1.0/24\n"
@@ -135,6 +143,8 @@ def test_headings_of_ones_own(tmp_path: Path) -> None:
         ("name,podnet_pod_cidr\na,x\n", ["not a node variable", "write podnet_pod_cidrs"]),
         ("name,pod_cidrs\na,x\na,y\n,z\n", ["line 3", "twice", "line 4", "no name"]),
         ("name,pod_cidrs\na,x,y\n", ["line 2", "more fields than headings"]),
+        ("name,pod_cidrs,pod_cidrs\na,x,y\n", ["line 1", "two columns are pod_cidrs"]),
+        ("name,pod_cidrs,podnet_pod_cidrs\na,x,y\n", ["two columns are pod_cidrs"]),
     ],
 )
 def test_tables_that_cannot_be_used(tmp_path: Path, text: str, words: list[str]) -> None:
@@ -215,6 +225,10 @@ def test_nodes_that_lack_something_are_named_all_at_once(tmp_path: Path) -> None
         assert words in str(caught.value)
     with pytest.raises(ValueError, match="not a list of nodes"):
         kubernetes(tmp_path, [])
+    twice = {"items": [*NODES["items"], NODES["items"][0], "w9"]}
+    with pytest.raises(ValueError, match="the node is there twice") as caught:
+        kubernetes(tmp_path, twice)
+    assert "not a node" in str(caught.value)
 
 
 def test_nodes_without_a_range_may_be_left_to_allocate(tmp_path: Path) -> None:

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import socket
 import subprocess
 import sys
@@ -70,6 +72,27 @@ def test_the_far_side_counts_what_arrived(port: int) -> None:
         talk.sendall(b"\xff\xff\xff\xff" + b"x" * 1_000_003)
         talk.shutdown(socket.SHUT_WR)
         assert b'"length": 1000003' in talk.recv(4096)
+
+
+def test_what_is_lost_of_the_questions_does_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server that loses one question of eight, and says another answer twice."""
+    monkeypatch.setattr(stream, "SILENCE", 0.05)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server:
+        server.bind((HOME, 0))
+        server.settimeout(2)
+
+        def serve() -> None:
+            with contextlib.suppress(OSError):
+                for number in itertools.count():
+                    payload, source = server.recvfrom(4096)
+                    for _again in range((1, 2, 1, 0, 1, 1, 1, 1)[number % 8]):
+                        server.sendto(probe_server.answer(source, payload), source)
+
+        beside = threading.Thread(target=serve)
+        beside.start()
+        assert 0 < stream.round_trip(HOME, server.getsockname()[1], 0.3) < 50_000
+        server.close()
+        beside.join()
 
 
 def test_who_is_no_probe_server_is_an_error() -> None:

@@ -50,7 +50,7 @@ def test_a_run_begins_with_nothing_of_the_last_one(tmp_path: Path) -> None:
 def test_no_name_of_a_host_leads_out_of_the_folder(tmp_path: Path, host: str) -> None:
     workspace = Workspace(str(tmp_path / "work"))
     with pytest.raises(WorkspaceError, match="outside"):
-        workspace.save(f"run/{host}.history.json", {})
+        workspace.save(f"run/history/{host}.json", {})
     with pytest.raises(WorkspaceError, match="outside"):
         workspace.load(f"observed/start/{host}.json", "")
     with pytest.raises(WorkspaceError, match="outside"):

@@ -14,18 +14,21 @@ from typing import Any, NamedTuple
 
 from ..intent.problems import Problem, ProblemsError, shown
 from ..intent.variables import NODE_VARIABLES
-from ..kernel.answer import MARKER
+from ..kernel.answer import MARKER, numbers
 
 PREVIOUS = "previous"
 Variables = Mapping[str, Any]
 
-# Every manifest that the node keeps; one round trip.
-SCRIPT = r"""cd /etc/podnet/generations 2>/dev/null || exit 0
-echo "@@podnet current $(readlink ../current)"
-for g in *; do
-  [ -f "$g/manifest.json" ] || continue
-  echo "@@podnet generation $g"; cat "$g/manifest.json"
-done
+# Every manifest that the node keeps; one round trip. A node that keeps none says so: that it said
+# nothing is no answer.
+SCRIPT = r"""if [ -e /etc/podnet ]; then
+  cd /etc/podnet || exit 1
+  echo "@@podnet current $(readlink current)"
+  for g in generations/*; do
+    [ ! -f "$g/manifest.json" ] || { echo "@@podnet generation $g"; cat "$g/manifest.json"; }
+  done
+fi
+echo "@@podnet end"
 """
 
 
@@ -51,7 +54,13 @@ class Chosen(NamedTuple):
 
 
 def read(output: str) -> History:
-    """What `SCRIPT` printed."""
+    """What `SCRIPT` printed.
+
+    Raises:
+        ValueError: not all of it.
+    """
+    if not output.rstrip().endswith(f"{MARKER}end"):
+        raise ValueError("the answer has no end")
     current, texts = 0, dict[int, list[str]]()
     lines: list[str] = []
     for line in output.splitlines():
@@ -59,10 +68,9 @@ def read(output: str) -> History:
             lines.append(line)
             continue
         word, _space, rest = line[len(MARKER) :].partition(" ")
-        number = rest.rpartition("/")[2]
-        if number.isdigit():
-            lines = texts.setdefault(int(number), []) if word == "generation" else []
-            current = int(number) if word == "current" else current
+        for number in numbers(rest.rpartition("/")[2]):
+            lines = texts.setdefault(number, []) if word == "generation" else []
+            current = number if word == "current" else current
     intents = {number: _intent("\n".join(text)) for number, text in texts.items()}
     return History(current, {n: intent for n, intent in intents.items() if intent})
 
@@ -160,12 +168,12 @@ def _none_kept(histories: Mapping[str, History], to: str) -> Problem:
     )
 
 
-def not_known(name: str) -> Problem:
+def not_known(name: str, found: str) -> Problem:
     return Problem(
         f"nodes.{name}",
         "did not say what it has, and without that the others would lose their routes to it",
         "a node that answers, an earlier plan of this folder, or an inventory without problems",
-        "none of them",
+        found,
         "mend the node or the inventory; or take the node out of the inventory for good",
     )
 

@@ -12,7 +12,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from ..backends import learns
-from ..intent.model import Fabric, link_local_of
+from ..intent.checks import overlaps
+from ..intent.model import Fabric, Node, link_local_of
 from ..intent.problems import Problem, shown
 from ..kernel.objects import FdbEntry, KernelObject, Route
 from ..kernel.state import State
@@ -132,21 +133,28 @@ def handed_over(
     free: frozenset[str] = frozenset(),
 ) -> Iterator[Problem]:
     """Ranges that the inventory gives to a node while another one may still use them."""
-    for owner, cidrs in sorted(old.items()):
-        for cidr in cidrs:
-            pods = named([h for h in held if h.live and (h.node, h.cidr) == (owner, cidr)])
-            for node in fabric.nodes:
-                if node.name != owner and any(_overlap(cidr, other) for other in node.pod_cidrs):
-                    yield Problem(
-                        f"nodes.{node.name}.podnet_pod_cidrs",
-                        f"overlaps a range that pods of {owner} still use",
-                        f"a range without pods on {owner}",
-                        f"{', '.join(node.pod_cidrs)}, and {cidr} of {owner}"
-                        + (f", held by {pods}" if pods else ""),
-                        f"move or stop the pods of {owner} in that range first, or give "
-                        f"{node.name} another range",
-                    )
+    pods: dict[tuple[str, str], list[Holder]] = {}
+    for holder in held:
+        if holder.live:
+            pods.setdefault((holder.node, holder.cidr), []).append(holder)
+    spans = [(ipaddress.ip_network(c), "old", owner) for owner, cidrs in old.items() for c in cidrs]
+    spans += [(ipaddress.ip_network(c), "new", n.name) for n in fabric.nodes for c in n.pod_cidrs]
+    for pair in overlaps(spans):
+        for (cidr, kind, owner), (_range, other, name) in (pair, pair[::-1]):
+            if (kind, other) == ("old", "new") and owner != name:
+                who = named(pods.get((owner, str(cidr)), []))
+                yield _in_use(owner, f"{cidr} of {owner}", who, fabric.by_name[name])
     yield from _quarantined(fabric, states, lost, free)
+
+
+def _in_use(owner: str, old: str, pods: str, node: Node) -> Problem:
+    return Problem(
+        f"nodes.{node.name}.podnet_pod_cidrs",
+        f"overlaps a range that pods of {owner} still use",
+        f"a range without pods on {owner}",
+        f"{', '.join(node.pod_cidrs)}, and {old}" + (f", held by {pods}" if pods else ""),
+        f"move or stop the pods of {owner} in that range first, or give {node.name} another range",
+    )
 
 
 def named(holders: list[Holder]) -> str:
@@ -193,11 +201,6 @@ def _way_changes(objects: tuple[KernelObject, ...], state: State) -> bool:
     return any(vteps.get(item.mac, item.dst) != item.dst for item in state.fdb)
 
 
-def _overlap(one: str, two: str) -> bool:
-    first, second = ipaddress.ip_network(one), ipaddress.ip_network(two)
-    return first.version == second.version and first.overlaps(second)
-
-
 def _quarantined(
     fabric: Fabric, states: States, lost: frozenset[str], free: frozenset[str]
 ) -> Iterator[Problem]:
@@ -206,18 +209,20 @@ def _quarantined(
     by_hop = next_hops(fabric)
     seen: set[tuple[str, str]] = set()
     for state in states.values():
-        for route in state.routes:
-            old, new = by_hop.get(route.via), owners.get(route.dst)
+        routed = [(route.dst, route.via) for route in state.routes]
+        routed += [(dst, via) for dst, hops in state.learned.items() for via in hops]
+        for dst, via in routed:
+            old, new = by_hop.get(via), owners.get(dst)
             if old is None or new is None or old == new or (old, new) in seen:
                 continue
-            if old in states or old in lost or route.dst in free:
+            if old in states or old in lost or dst in free:
                 continue
             seen.add((old, new))
             yield Problem(
                 f"nodes.{new}.podnet_pod_cidrs",
                 f"was a range of {old}, which could not be asked whether pods use it",
                 f"{old} reachable, or gone from the inventory",
-                route.dst,
+                dst,
                 f"bring {old} back for one run, give {new} another range, name the range in "
                 f"podnet_released_cidrs when {old} says that no pod uses it, or {old} in "
                 "podnet_lost_nodes if it never comes back",

@@ -17,6 +17,7 @@ from .schema import NODE_KEYS
 
 NODE_NAMES = tuple(key.name for key in NODE_KEYS)
 LISTS = tuple(key.name for key in NODE_KEYS if key.kind in ("cidrs", "addresses"))
+NUMBERS = tuple(key.name for key in NODE_KEYS if key.kind == "integer")
 Hosts = dict[str, dict[str, Any]]
 YAML_ENDINGS = (".yml", ".yaml", ".json")
 
@@ -57,7 +58,7 @@ def from_csv(text: str, columns: Mapping[str, str]) -> Hosts:
     reader = csv.DictReader(io.StringIO(text), skipinitialspace=True)
     headings = [str(name or "").strip() for name in reader.fieldnames or ()]
     names = {heading: columns.get(heading, heading) for heading in headings}
-    problems = list(_headings(names))
+    problems = [*_headings(names), *_same(headings, names, "line 1")]
     hosts: Hosts = {}
     for row in () if problems else reader:
         where = f"line {reader.line_num}"
@@ -76,7 +77,7 @@ def from_yaml(text: str, columns: Mapping[str, str]) -> Hosts:
     hosts: Hosts = {}
     for where, row in _yaml_rows(text, problems):
         names = {str(key): columns.get(str(key), str(key)) for key in row}
-        problems += _unknown(names, where)
+        problems += [*_unknown(names, where), *_same(list(names), names, where)]
         problems += _take({names[str(k)]: v for k, v in row.items()}, where, hosts)
     return _whole(hosts, problems)
 
@@ -141,6 +142,18 @@ def _unknown(names: Mapping[str, str], where: str) -> Iterator[Problem]:
             yield Problem(place, "not a node variable", ", ".join(known), shown(name), remedy)
 
 
+def _same(headings: list[str], names: Mapping[str, str], where: str) -> Iterator[Problem]:
+    """Of two columns with one meaning the last one would win."""
+    seen: dict[str, str] = {}
+    for heading in filter(None, headings):
+        plain = names[heading].removeprefix(PREFIX)
+        if plain in seen:
+            found = f"{shown(seen[plain])} and {shown(heading)}"
+            remedy = "take one out; several values of one column stand with blanks between them"
+            yield Problem(where, f"two columns are {plain}", "one for each", found, remedy)
+        seen[plain] = heading
+
+
 def _take(values: Mapping[str, Any], where: str, hosts: Hosts) -> Iterator[Problem]:
     """A row into the hosts, or what is wrong with it."""
     name = _text(values.get("name"))
@@ -170,7 +183,8 @@ def _variables(values: Mapping[str, Any]) -> dict[str, Any]:
         elif plain in LISTS:
             found[PREFIX + plain] = text.replace(";", " ").split()
         elif plain in NODE_NAMES:
-            found[PREFIX + plain] = int(text) if text.isdecimal() else text
+            number = plain in NUMBERS and text.isascii() and text.isdecimal()
+            found[PREFIX + plain] = int(text) if number else text
         else:
             found[name] = text
     return found
@@ -197,7 +211,14 @@ def from_kubernetes(data: Any, segment_label: str = "", cidrs_required: bool = T
     hosts: Hosts = {}
     problems: list[Problem] = []
     for item in data["items"]:
+        if not isinstance(item, Mapping):
+            what, remedy = "not a node", "save it with `kubectl get nodes -o json`"
+            problems.append(Problem("an item", what, "an object", shown(item), remedy))
+            continue
         name, variables = _node(item, segment_label)
+        if name in hosts:
+            what, remedy = "the node is there twice", "remove one"
+            problems.append(Problem(f"node {name}", what, "one for each", shown(name), remedy))
         problems += _incomplete(name, variables, segment_label)
         if not variables["podnet_pod_cidrs"]:
             problems += _without_cidr(name) if cidrs_required else ()
