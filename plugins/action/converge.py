@@ -13,7 +13,7 @@ from ansible.plugins.action import ActionBase
 from ..plugin_utils.changes import PHASES
 from ..plugin_utils.compare import Compared, Terms, compare, plans_of
 from ..plugin_utils.exchange import Exchange
-from ..plugin_utils.fleet.gate import Ask, decide
+from ..plugin_utils.fleet.gate import Ask, Decision, decide
 from ..plugin_utils.fleet.preview import table
 from ..plugin_utils.fleet.words import HELD, OVER, failure, sentence, stays, unfinished
 from ..plugin_utils.frr import with_password
@@ -297,9 +297,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types
         everybody = map(str, variables["ansible_play_hosts_all"])
         away = [h for h in everybody if h not in runs and not self._workspace.is_left_out(h)]
         if decision.problems:
-            text = ProblemsError("the nodes", decision.problems).text()
-            why = (f"{stays(host, unread)}\n    {unread[host]['msg']}" for host in unread)
-            return {"failed": True, "msg": "\n\n".join([text, *why])}
+            return _refused(decision, unread)
         changing = [host for host, run in runs.items() if run["phases"]]
         lines = [stays(host, unread) for host in away]
         lines += decision.notes
@@ -347,6 +345,13 @@ def _seen(unread: dict[str, Any], compared: dict[str, Compared]) -> dict[str, An
     """What the rest of a playbook has to know of the nodes that were asked."""
     current = {name: node.state.generation for name, node in compared.items()}
     return {"changed": False, "unread": unread, "generations": current}
+
+
+def _refused(decision: Decision, unread: dict[str, Any]) -> dict[str, Any]:
+    """Some problems are there because a node is away."""
+    text = ProblemsError("the nodes", decision.problems).text()
+    why = (f"{stays(host, unread)}\n    {item['msg']}" for host, item in unread.items())
+    return {"failed": True, "msg": "\n\n".join([text, *why])}
 
 
 def _unread(text: str, unreachable: bool = False) -> dict[str, Any]:
