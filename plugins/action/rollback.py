@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from dataclasses import asdict
 from typing import Any
@@ -76,56 +77,72 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types
                 bare.append(host)
         group = [str(host) for host in variables["groups"].get(args["group"], [])]
         rest = [host for host in group if host not in histories and host not in bare]
-        others = _last_known(workspace, variables, args["group"], rest)
+        others, notes = _last_known(workspace, variables, args["group"], rest)
         if args["nodes"]:
             found = history.nodes_before(histories, others, args["to"], args["nodes"])
         else:
             found = history.fleet_before(histories, others, args["to"])
-        workspace.save_fabric(compile_fleet(found.hosts))
+        fabric = compile_fleet(found.hosts)
+        workspace.save_fabric(fabric)
         for host in bare:
             workspace.leave_out(host)
+            notes.append(f"{host} keeps no generation; it stays as it is")
+        said = "the nodes that were read are there already"
+        if found.changes:
+            said = "the inventory still says otherwise; change it back, too"
+            if _is_said(variables, args["group"], fabric):
+                said = "so does the inventory say it"
+        elif args["to"] == history.PREVIOUS:
+            said += "; podnet_rollback_to names another generation"
         return {
             "changed": False,
-            "podnet_lines": [
-                *found.notes,
-                *(f"{host} keeps no generation; it stays as it is" for host in bare),
-                *found.changes,
-            ],
-            "podnet_summary": "the inventory still says otherwise; change it back, too"
-            if found.changes
-            else "the fleet is there already",
+            "podnet_lines": [*found.notes, *notes, *found.changes],
+            "podnet_summary": said,
         }
 
 
 def _last_known(
     workspace: Workspace, variables: dict[str, Any], group: str, names: list[str]
-) -> dict[str, Any]:
+) -> tuple[dict[str, Any], list[str]]:
     """Variables of nodes that did not say what they have, as the last plan had them; of those that
     no plan has seen here as the inventory has them, because without them the others would lose
-    their routes there.
+    their routes there. And a line for each, which names the source.
 
     Raises:
         ProblemsError: neither knows one of them.
     """
     if not names:
-        return {}
-    try:
-        known = [workspace.fabric()]
-    except WorkspaceError:
-        known = []
-    if not known or not known[0].by_name.keys() >= set(names):
-        known += _inventory(variables, group, names)
-    return {
-        name: next(variables_of(f, f.by_name[name]) for f in known if name in f.by_name)
-        for name in names
-    }
+        return {}, []
+    known: dict[str, Fabric] = {}
+    with contextlib.suppress(WorkspaceError):
+        known["the last plan here"] = workspace.fabric()
+    if not all(any(name in fabric.by_name for fabric in known.values()) for name in names):
+        known["the inventory"] = _needed(variables, group, names)
+    found, notes = {}, []
+    for name in names:
+        source, fabric = next(item for item in known.items() if name in item[1].by_name)
+        found[name] = variables_of(fabric, fabric.by_name[name])
+        notes.append(f"{name} was not read; its own settings are those of {source}")
+    return found, notes
 
 
-def _inventory(variables: dict[str, Any], group: str, names: list[str]) -> list[Fabric]:
+def _is_said(variables: dict[str, Any], group: str, fabric: Fabric) -> bool:
+    """Whether the inventory says a fleet; one that cannot be read says another."""
     try:
-        found = host_variables(variables, group)
-        with found.named():
-            return [compile_fleet(found.variables)]
+        return _inventory(variables, group) == fabric
+    except (ProblemsError, AnsibleError):
+        return False
+
+
+def _inventory(variables: dict[str, Any], group: str) -> Fabric:
+    found = host_variables(variables, group)
+    with found.named():
+        return compile_fleet(found.variables)
+
+
+def _needed(variables: dict[str, Any], group: str, names: list[str]) -> Fabric:
+    try:
+        return _inventory(variables, group)
     except ProblemsError as error:
         problems = [history.not_known(name, "none of them") for name in names]
         raise ProblemsError("the rollback", [*problems, *error.problems]) from None

@@ -297,7 +297,7 @@ class CallbackModule(CallbackBase):
             head, gap = "", WIDTH - len(numbers)
         self._say(head + " " * gap + stringc(numbers, color))
         for host, summary in sorted(task.summaries.items()):
-            self._under(f"{host}: {summary}")
+            self._under(summary if task.once else f"{host}: {summary}")
 
     def _head(self, task: Running) -> str:
         """Stage and name of a task; the stage only where it begins."""

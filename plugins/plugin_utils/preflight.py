@@ -12,6 +12,7 @@ from .backends import learns
 from .conflist import plugins_of
 from .intent.model import Fabric
 from .intent.problems import Problem
+from .intent.schema import RUNTIME_FOLDERS
 from .kernel.objects import route_metric
 from .kernel.state import State
 from .plan import NodePlan
@@ -184,12 +185,14 @@ def _cni(fabric: Fabric, plan: NodePlan, have: State) -> Iterator[Problem]:
     version, folder = fabric.cni.version, fabric.cni.bin_dir
     missing = missing_plugins(fabric, have)
     if missing:
+        # A distribution's package has its own folder, and a runtime's is another.
+        source = "package" if folder == RUNTIME_FOLDERS["distribution"][1] else "tarball"
         yield Problem(
             f"{plan.node.name}: podnet_cni_bin_dir {folder}",
             PLUGINS_MISSING,
             "the programs " + ", ".join(plugins_of(fabric)),
             "no " + ", ".join(missing),
-            "let podnet install them (podnet_cni_install: package), or name the right folder",
+            f"let podnet install them (podnet_cni_install: {source}), or name the right folder",
         )
     for name in plugins_of(fabric):
         versions = have.plugins.get(name, ())

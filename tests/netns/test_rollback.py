@@ -50,6 +50,8 @@ def test_rollback_is_the_earlier_state_byte_for_byte(fleet: Fleet) -> None:
     assert_same(now[1], before[1])
     forth = fleet.play("rollback", check=True)
     assert "podnet_vni: 64 -> 65" in forth.stdout, "the last generation before this one"
+    assert "the inventory still says otherwise" in back.stdout
+    assert "so does the inventory say it" in forth.stdout
     number = fleet.ssh(ONE, "readlink /etc/podnet/current").strip().rpartition("/")[2]
     by_number = fleet.play("rollback", "-e", f"podnet_rollback_to={int(number) - 1}", check=True)
     assert "podnet_vni: 65 -> 64" in by_number.stdout
@@ -143,7 +145,7 @@ def test_a_rollback_from_another_folder_leaves_the_routes_to_a_node_that_is_away
     edit(fleet, lambda variables, _hosts: variables.pop("podnet_vni"))
     done = fleet.play("rollback", *SOON, *elsewhere)
     assert done.returncode == 4, done.stdout + done.stderr
-    assert "node-3 was not asked; its own settings stay" in done.stdout
+    assert "node-3 was not read; its own settings are those of the inventory" in done.stdout
     routes = fleet.ssh(TWO, "ip route")
     assert "10.64.3.0/24" in routes and "10.64.101.0/24" not in routes
     wait_for(fleet, THREE)

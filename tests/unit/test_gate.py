@@ -126,7 +126,7 @@ def test_a_size_that_is_none_is_refused(size: Any) -> None:
 def test_a_canary_that_is_no_node_is_refused() -> None:
     (problem,) = order_problems(NAMES, ("node-1", "node-9"), (1,))
     assert (problem.where, problem.found) == ("podnet_canary", "'node-9'")
-    assert decide(made(), runs(), Ask(canary=("node-9",))).problems
+    assert decide(made(), runs(), Ask(canary=("node-9",))).problems == (problem,)
 
 
 # --- numbers, phases, digests -----------------------------------------------------------------

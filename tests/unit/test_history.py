@@ -69,9 +69,16 @@ def test_a_node_that_is_younger_stays_with_its_own_settings() -> None:
 
 
 def test_a_node_that_was_not_asked_stays_with_its_own_settings() -> None:
-    found, notes, _changes = fleet_before({"node-1": ONE}, {"node-2": intent(2, 65)}, PREVIOUS)
+    found, _notes, _changes = fleet_before({"node-1": ONE}, {"node-2": intent(2, 65)}, PREVIOUS)
     assert found["node-2"] == intent(2, 64)
-    assert "node-2 was not asked; its own settings stay" in notes
+
+
+def test_a_node_that_missed_a_generation_gets_what_all_share_from_the_others() -> None:
+    """It was away in the second run, and came with the third."""
+    missed = History(3, {1: intent(2, 63, 102), 3: intent(2, 65)})
+    found = fleet_before({"node-2": missed, "node-1": ONE}, {}, PREVIOUS)
+    assert found.hosts == {"node-1": intent(1, 64), "node-2": intent(2, 64, 102)}
+    compile_fleet(found.hosts)
 
 
 @pytest.mark.parametrize("to", ["0", "4", "77", "x", "²", "-1", ""])
@@ -98,8 +105,9 @@ def test_one_node_goes_back_to_its_own_last_other_settings() -> None:
 
 @pytest.mark.parametrize(("to", "name"), [(PREVIOUS, "node-2"), ("2", "node-1"), ("1", "node-9")])
 def test_one_node_without_other_settings_is_refused(to: str, name: str) -> None:
-    with pytest.raises(ProblemsError):
+    with pytest.raises(ProblemsError) as error:
         nodes_before({"node-1": ONE, "node-2": TWO}, {}, to, [name])
+    assert ("podnet_rollback_nodes: names no node" in str(error.value)) == (name == "node-9")
 
 
 def test_what_nodes_print_is_read() -> None:

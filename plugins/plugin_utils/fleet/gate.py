@@ -84,7 +84,8 @@ def decide(
     changing = [name for name, run in runs.items() if run["phases"] and not ask.absent]
     astray = list(segments.elsewhere(fabric, states, changing))
     released, problems = ranges.released(ask.released)
-    problems += order_problems([n.name for n in fabric.nodes], ask.canary, ask.serial)
+    wrong = list(order_problems([n.name for n in fabric.nodes], ask.canary, ask.serial))
+    problems += wrong
     notes: list[str] = []
     # The fleet's say matters only where something would be switched or removed, and only such a
     # change can hurt what is in use: it waits for a confirmation.
@@ -107,7 +108,7 @@ def decide(
     if ask.digest and ask.digest != digest:
         problems.append(_other_plan(ask.digest, digest))
     switching = [name for name, run in runs.items() if "switch" in run["phases"]]
-    problems += no_canary(ask.canary, runs, switching)
+    problems += no_canary(ask.canary, runs, switching) if not wrong else ()
     order = [] if problems else batches(switching, ask.canary, ask.serial)
     return Decision(
         problems=tuple(problems),

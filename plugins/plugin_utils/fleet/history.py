@@ -87,34 +87,29 @@ def _intent(text: str) -> Variables:
 def fleet_before(
     histories: Mapping[str, History], others: Mapping[str, Variables], to: str
 ) -> Chosen:
-    """The variables of every node at an earlier state of the fleet.
+    """The variables of every node at an earlier state of the fleet. What all nodes share comes from
+    those that were there: a node that was away then kept an older one.
 
     Args:
         histories: of the nodes that were asked.
-        others: variables of the nodes that could not be asked; they stay.
+        others: variables of the nodes that were not read; they stay.
         to: ``previous``, or the number of a generation that one of them keeps.
 
     Raises:
         ProblemsError: there is no such state.
     """
     number = _number(histories, to)
-    fleet: Variables = {}
+    there = {name: at for name, h in histories.items() if (at := h.at(number)) is not None}
+    last = max(there, key=lambda name: there[name])
+    fleet = histories[last].intents[there[last]]
     found: dict[str, Variables] = {}
-    young: list[str] = []
-    for name, history in histories.items():
-        at = history.at(number)
-        if at is None:
-            young.append(name)
-        else:
-            found[name] = fleet = history.intents[at]
     notes = [f"back to generation {number}"]
-    for name in young:
-        intents = histories[name].intents
-        found[name] = _node_of(intents[max(intents)], fleet)
-        notes.append(f"{name} has no generation that old; its own settings stay")
-    for name, variables in others.items():
-        found[name] = _node_of(variables, fleet)
-        notes.append(f"{name} was not asked; its own settings stay")
+    for name, history in histories.items():
+        if name not in there:
+            notes.append(f"{name} has no generation that old; its own settings stay")
+        own = history.intents[there.get(name, max(history.intents))]
+        found[name] = _node_of(own, fleet)
+    found |= {name: _node_of(variables, fleet) for name, variables in others.items()}
     now = {name: h.intents.get(h.current, {}) for name, h in histories.items()} | dict(others)
     return Chosen(found, notes, _changes(now, found))
 
@@ -128,6 +123,9 @@ def nodes_before(
     found: dict[str, Variables] = {**now, **others}
     problems: list[Problem] = []
     for name in nodes:
+        if name not in found:
+            problems.append(_stranger(name, [*histories]))
+            continue
         history = histories.get(name, History())
         known = [n for n in sorted(history.intents, reverse=True) if n < history.current]
         if to != PREVIOUS:
@@ -154,6 +152,16 @@ def _number(histories: Mapping[str, History], to: str) -> int:
     if not older:
         raise ProblemsError("the rollback", [_none_kept(histories, to)])
     return max(older)
+
+
+def _stranger(name: str, known: list[str]) -> Problem:
+    return Problem(
+        "podnet_rollback_nodes",
+        "names no node of the fleet that keeps a generation",
+        ", ".join(known) or "a node of the inventory",
+        shown(name),
+        "correct the name; status lists the generations",
+    )
 
 
 def _none_kept(histories: Mapping[str, History], to: str) -> Problem:

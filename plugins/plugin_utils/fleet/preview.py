@@ -56,11 +56,13 @@ def _row(name: str, width: int, cells: list[int] | tuple[str, ...]) -> str:
 def overview(states: Mapping[str, State], runs: Mapping[str, Any]) -> list[str]:
     """One line per node: its generation, the generations that it keeps, and what is due."""
     width = max((4, *map(len, states)))
-    lines = [f"{'node':<{width}}  {'generation':>10}  {'kept':<14}  state"]
+    kept = {name: _ranges(state.generations) for name, state in states.items()}
+    wide = max((4, *map(len, kept.values())))
+    lines = [f"{'node':<{width}}  {'generation':>10}  {'kept':<{wide}}  state"]
     for name, state in sorted(states.items()):
-        kept = _ranges(state.generations)
         found = state.generation if state.generation is not None else "none"
-        lines.append(f"{name:<{width}}  {found:>10}  {kept:<14}  {_due(state, runs[name])}")
+        due = _due(state, runs[name])
+        lines.append(f"{name:<{width}}  {found:>10}  {kept[name]:<{wide}}  {due}")
     return lines
 
 
