@@ -31,10 +31,12 @@ author:
 import atexit
 import gc
 import os
+import signal
 import sys
 import textwrap
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 from ansible import constants as C
@@ -55,6 +57,7 @@ from ansible_collections.podnet.fabric.plugins.plugin_utils.screen import (
     worst,
 )
 
+ERASE = "\r\x1b[K"  # the cursor to the first column, and nothing to its right
 # Ansible's own steps: shown only when they fail.
 QUIET_ACTIONS = {
     *("ansible.builtin.validate_argument_spec", "validate_argument_spec"),
@@ -87,6 +90,9 @@ class CallbackModule(CallbackBase):
     def v2_playbook_on_start(self, playbook: Any) -> None:
         # No event tells of an interruption. Processes that Ansible forks end without this.
         atexit.register(self.interrupted)
+        known = signal.getsignal(signal.SIGINT)
+        if self._terminal and callable(known):
+            signal.signal(signal.SIGINT, partial(self._clear, known))
         if self._check:
             self._say("check mode: nothing is changed", C.COLOR_WARN)
 
@@ -143,6 +149,12 @@ class CallbackModule(CallbackBase):
                 self._say(line, color)
         if handled := sum(stats.rescued.values()):
             self._say(" " * STAGE + f"{handled} of the failures handled by the playbook itself")
+
+    def _clear(self, known: Callable[..., Any], number: int, frame: Any) -> None:
+        """Ansible's words about an interruption land on the line of the progress."""
+        # Python refuses to enter a buffer again that was just being written.
+        os.write(sys.stdout.fileno(), ERASE.encode())
+        known(number, frame)
 
     def interrupted(self) -> None:
         """Say what becomes of what the run has begun."""
@@ -333,5 +345,5 @@ class CallbackModule(CallbackBase):
 
     def _erase(self) -> None:
         if self._terminal:
-            sys.stdout.write("\r\x1b[K")
+            sys.stdout.write(ERASE)
             sys.stdout.flush()

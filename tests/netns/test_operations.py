@@ -221,6 +221,8 @@ def test_ctrl_c_says_what_becomes_of_the_change(fleet: Fleet, tmp_path: Path) ->
     told = " ".join(seen.split())
     assert re.search(r"go back by themselves within \d+ seconds, and at once", told), seen
     assert "probe pods may be left" in seen and "Traceback" not in seen
+    (words,) = [line for line in seen.splitlines() if "User interrupted" in line]
+    assert words.endswith("User interrupted execution"), "nothing of the progress beside it"
     assert "transaction pending" in fleet.ssh(ONE, "podnet-node status")
     fleet.play("site", check=True)
     fleet.play("drift", check=True)
