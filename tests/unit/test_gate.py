@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 from dataclasses import asdict
 from typing import Any
 
@@ -18,7 +19,7 @@ from ansible_collections.podnet.fabric.plugins.plugin_utils.intent.problems impo
 from ansible_collections.podnet.fabric.plugins.plugin_utils.kernel.objects import FdbEntry, Route
 from ansible_collections.podnet.fabric.plugins.plugin_utils.kernel.state import State
 from ansible_collections.podnet.fabric.plugins.plugin_utils.plan import compile_fleet, plan_node
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 NAMES = ("node-1", "node-2", "node-3")
@@ -303,6 +304,26 @@ def test_a_released_range_is_a_range() -> None:
     _free, (problem,) = ranges.released(["10.64.2.7/24"])
     assert problem.where == "podnet_released_cidrs" and "host bits" in problem.what
     assert decide(made(), runs(), Ask(released=frozenset({"10.64.2.7/24"}))).problems == (problem,)
+
+
+@settings(deadline=None)
+@given(st.sets(st.integers(0, 31), min_size=1), st.integers(24, 32), st.integers(0, 255))
+def test_every_node_that_is_given_a_part_of_a_range_is_named(
+    numbers: set[int], length: int, at: int
+) -> None:
+    hosts = {
+        f"node-{i}": {
+            "podnet_cluster_cidrs": ["10.64.0.0/16"],
+            "podnet_pod_cidrs": [f"10.64.0.{8 * i}/29"],
+            "podnet_underlay_addresses": [f"192.0.2.{i + 1}"],
+        }
+        for i in numbers
+    }
+    fabric = compile_fleet(hosts)
+    old = ipaddress.ip_network(f"10.64.0.{at}/{length}", strict=False)
+    found = ranges.handed_over(fabric, {}, {"gone": (str(old),)}, (), frozenset())
+    expected = [n.name for n in fabric.nodes if old.overlaps(ipaddress.ip_network(n.pod_cidrs[0]))]
+    assert sorted(p.where.split(".")[1] for p in found) == sorted(expected)
 
 
 def test_a_refused_range_names_the_pods_that_hold_it() -> None:

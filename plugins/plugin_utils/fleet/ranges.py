@@ -7,12 +7,13 @@ outside `--limit`) is not believed to have let go of anything.
 
 from __future__ import annotations
 
+import bisect
 import ipaddress
+import itertools
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from ..backends import learns
-from ..intent.checks import overlaps
 from ..intent.model import Fabric, Node, link_local_of
 from ..intent.problems import Problem, shown
 from ..kernel.objects import FdbEntry, KernelObject, Route
@@ -137,14 +138,25 @@ def handed_over(
     for holder in held:
         if holder.live:
             pods.setdefault((holder.node, holder.cidr), []).append(holder)
-    spans = [(ipaddress.ip_network(c), "old", owner) for owner, cidrs in old.items() for c in cidrs]
-    spans += [(ipaddress.ip_network(c), "new", n.name) for n in fabric.nodes for c in n.pod_cidrs]
-    for pair in overlaps(spans):
-        for (cidr, kind, owner), (_range, other, name) in (pair, pair[::-1]):
-            if (kind, other) == ("old", "new") and owner != name:
-                who = named(pods.get((owner, str(cidr)), []))
+    # The inventory's own ranges are disjoint, so those that overlap another one are neighbours.
+    spans = sorted((*_span(cidr), node.name) for node in fabric.nodes for cidr in node.pod_cidrs)
+    for owner, cidr in ((owner, cidr) for owner, cidrs in old.items() for cidr in cidrs):
+        first, last = _span(cidr)
+        start = bisect.bisect_right(spans, (first, first, "")) - 1
+        for begin, end, name in itertools.islice(spans, max(start, 0), None):
+            if begin > last:
+                break
+            if end >= first and name != owner:
+                who = named(pods.get((owner, cidr), []))
                 yield _in_use(owner, f"{cidr} of {owner}", who, fabric.by_name[name])
     yield from _quarantined(fabric, states, lost, free)
+
+
+def _span(cidr: str) -> tuple[tuple[int, int], tuple[int, int]]:
+    """First and last address, with the version before each."""
+    network = ipaddress.ip_network(cidr)
+    version = network.version
+    return (version, int(network.network_address)), (version, int(network.broadcast_address))
 
 
 def _in_use(owner: str, old: str, pods: str, node: Node) -> Problem:
