@@ -20,7 +20,8 @@ import os
 import subprocess
 import sys
 import tempfile
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -98,11 +99,11 @@ class Side:
             "cpu_s_per_gb": round(busy / (end["sum_received"]["bytes"] / 1e9), 4),
         }
 
-    def round_trip(self, path: str, family: str, seconds: int) -> float:
-        """Microseconds from request to answer over TCP, one byte each way."""
+    def round_trip(self, path: str, family: str, seconds: int, more: str = "") -> float:
+        """Microseconds from request to answer over TCP, one byte each way; ``more`` for qperf."""
         client, server = PATHS[path]
         to = self.addresses[server, "b"][family]
-        lines = self.inside(client, "a", f"qperf -u -t {seconds} {to} tcp_lat").split()
+        lines = self.inside(client, "a", f"qperf -u {more} -t {seconds} {to} tcp_lat").split()
         value, unit = float(lines[lines.index("=") + 1]), lines[lines.index("=") + 2]
         # qperf tells the latency of one way.
         return round(2 * value * {"ns": 1e-3, "us": 1, "ms": 1e3}[unit], 3)
@@ -204,16 +205,34 @@ def rotated(wirings: tuple[str, ...], number: int) -> tuple[str, ...]:
     return wirings[first:] + wirings[:first]
 
 
-def wired(
-    sides: dict[str, Podnet], hand: ByHand, wiring: str, path: str, family: str, seconds: int
-) -> dict[str, float]:
+@contextmanager
+def wired(sides: dict[str, Podnet], hand: ByHand, wiring: str) -> Iterator[Side]:
+    """The lab of a wiring, as it is to be measured."""
     if "masquerading" not in wiring:
-        return measured(sides.get(wiring, hand), path, family, seconds)
+        yield sides.get(wiring, hand)
+        return
     hand.masquerade(True)
     try:
-        return measured(hand, path, family, seconds)
+        yield hand
     finally:
         hand.masquerade(False)
+
+
+@contextmanager
+def labs() -> Iterator[tuple[dict[str, Podnet], ByHand]]:
+    """One of each wiring of podnet, and one that is wired by hand, with servers in their pods."""
+    with tempfile.TemporaryDirectory() as name, ExitStack() as up:
+        fleets = []
+        for number, spec in enumerate((*PODNET.values(), SPEC)):
+            folder = Path(name) / str(number)
+            folder.mkdir()
+            fleets.append(up.enter_context(Fleet(folder, spec, f"bench-{number}-{os.getpid()}")))
+        sides = dict(zip(PODNET, map(Podnet, fleets), strict=False))
+        hand = ByHand(fleets[-1])
+        for side in (*sides.values(), hand):
+            side.build()
+            side.serve()
+        yield sides, hand
 
 
 def summary(rows: list[Row]) -> Any:
@@ -229,24 +248,15 @@ def main() -> None:
     words.add_argument("--seconds", type=int, default=1)
     asked = words.parse_args()
     store = Store("datapath", fresh=True)
-    with tempfile.TemporaryDirectory() as name, ExitStack() as labs:
-        fleets = []
-        for number, spec in enumerate((*PODNET.values(), SPEC)):
-            folder = Path(name) / str(number)
-            folder.mkdir()
-            fleets.append(labs.enter_context(Fleet(folder, spec, f"bench-{number}-{os.getpid()}")))
-        sides = dict(zip(PODNET, map(Podnet, fleets), strict=False))
-        hand = ByHand(fleets[-1])
-        for side in (*sides.values(), hand):
-            side.build()
-            side.serve()
+    with labs() as (sides, hand):
         for number in range(asked.rounds):
             for path in PATHS:
                 for family, wirings in WIRINGS.items():
                     # None is always the first after another's.
                     for wiring in rotated(wirings, number):
                         row = {"round": number, "path": path, "family": family}
-                        found = wired(sides, hand, wiring, path, family, asked.seconds)
+                        with wired(sides, hand, wiring) as side:
+                            found = measured(side, path, family, asked.seconds)
                         store.add({**row, "wiring": wiring, **found})
         filled(store, sides["podnet"], asked.rounds, asked.seconds)
 

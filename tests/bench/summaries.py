@@ -51,6 +51,10 @@ and addresses and to their node's ranges. They are on, because a pod network tha
 outside, or that any pod can impersonate another in, is not what somebody means who leaves these
 variables out. Where nothing on the nodes translates services for pods, their connections need not
 be tracked."""
+PATH = """A byte there and back over TCP (qperf), both ends on one processor: what the kernel does
+on the way, without waking another processor, which takes several times as long. Each ratio is the
+median of the rounds' own. The wirings are those of the section about packets. On separate machines
+cards, interrupts and the wire come on top of it, so the same microseconds are a smaller part."""
 HANDS = ("podnet", "by hand", "by hand again", "by hand, masquerading")
 PODNET = {
     "podnet, wires alone": "wires alone",
@@ -267,6 +271,23 @@ def datapath(rows: list[Row]) -> Summary:
     )
 
 
+def path(rows: list[Row]) -> Summary:
+    wirings = ("by hand", *HANDS[2:], *reversed(PODNET))
+    made: list[tuple[Any, ...]] = []
+    ratios: list[Ratio] = []
+    for way in different(rows, "path"):
+        for family in different(rows, "family", path=way):
+            keys = {"path": way, "family": family}
+            trips = [figure(rows, "round_trip_us", wiring=w, **keys) for w in wirings]
+            made.append((way, family, *trips))
+            alone = worth(rows, "podnet, wires alone", TRIPS, **keys)
+            what = f"wires alone: {way}, {family}: round trips ÷ by hand"
+            ratios.append(Ratio(what, alone[0], 0.97, 1, most=False))
+    head = ("Path", "Pods", "by hand µs", "again", "masquerading")
+    head += ("podnet", "pods not tracked", "wires alone")
+    return Summary("The way of a packet", PATH, ratios, [table("Round trips, medians", head, made)])
+
+
 def by_hand(rows: list[Row], wiring: str, name: str, path: str, family: str) -> list[Ratio]:
     """What podnet's path is worth, in what the same path by hand is."""
     found = worth(rows, wiring, path=path, family=family)
@@ -282,10 +303,14 @@ WORTH = {
     "bytes for a second of CPU": ("cpu_s_per_gb", False),
     "round trips": ("round_trip_us", False),
 }
+TRIPS = {"round trips": WORTH["round trips"]}
 
 
-def worth(rows: list[Row], wiring: str, **keys: Any) -> list[float | None]:
-    """Medians of the ratios of each round's own pair, as WORTH has them; 1 is by hand."""
+def worth(
+    rows: list[Row], wiring: str, what: dict[str, tuple[str, bool]] | None = None, **keys: Any
+) -> list[float | None]:
+    """Medians of the ratios of each round's own pair, as WORTH has them; 1 is by hand. ``what``:
+    some of them."""
     chosen = [row for row in rows if all(row.get(k) == v for k, v in keys.items())]
     hand, other = (
         {row["round"]: row for row in chosen if row.get("wiring") == one}
@@ -296,7 +321,7 @@ def worth(rows: list[Row], wiring: str, **keys: Any) -> list[float | None]:
         round(statistics.median((a[of] / b[of]) ** (1 if more else -1) for a, b in pairs), 3)
         if pairs
         else None
-        for of, more in WORTH.values()
+        for of, more in (what or WORTH).values()
     ]
 
 
@@ -305,4 +330,5 @@ SUMMARIES: dict[str, Callable[[list[Row]], Summary]] = {
     "verify": verify,
     "kernel": kernel,
     "datapath": datapath,
+    "path": path,
 }
