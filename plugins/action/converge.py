@@ -294,11 +294,11 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types
         decision = decide(self._workspace.fabric(), runs, asked, states)
         for host, run in runs.items():
             self._workspace.save_run(host, run)
-        everybody = map(str, variables["ansible_play_hosts_all"])
-        away = [h for h in everybody if h not in runs and not self._workspace.is_left_out(h)]
         if decision.problems:
             return _refused(decision, unread)
         changing = [host for host, run in runs.items() if run["phases"]]
+        everybody = map(str, variables["ansible_play_hosts_all"])
+        away = [h for h in everybody if h not in runs and not self._workspace.is_left_out(h)]
         lines = [stays(host, unread) for host in away]
         lines += decision.notes
         if self._task.check_mode and changing:

@@ -33,12 +33,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types
         try:
             workspace = Workspace(args["output_dir"])
             if workspace.is_left_out(name):
-                return {
-                    **result,
-                    "skipped": True,
-                    "changed": False,
-                    "msg": "left out of this run",
-                }
+                return {**result, "skipped": True, "changed": False, "msg": "left out"}
             run = workspace.run(name)
         except WorkspaceError as error:
             return {**result, "failed": True, "msg": str(error)}

@@ -56,8 +56,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types
                 raise ValueError(f"exit code {answer['rc']}. {answer['stderr'].strip()}")
             found = history.read(answer["stdout"])
         except ValueError as error:
-            text = f"{name}: the generations that it keeps cannot be read: {error}"
-            return {"failed": True, "msg": text}
+            return {"failed": True, "msg": str(history.not_read(name, str(error)))}
         workspace.save(f"run/history/{name}.json", asdict(found))
         return {"changed": False, "generations": sorted(found.intents), "current": found.current}
 
@@ -91,7 +90,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types
         if found.changes:
             said = "the inventory still says otherwise; change it back, too"
             if _is_said(variables, args["group"], fabric):
-                said = "so does the inventory say it"
+                said = "the inventory says the same"
         elif args["to"] == history.PREVIOUS:
             said += "; podnet_rollback_to names another generation"
         return {

@@ -16,7 +16,7 @@ from ..plugin_utils.causes.suspects import Cause, Scene
 from ..plugin_utils.exchange import Exchange
 from ..plugin_utils.fleet.gate import Ask, Decision, decide, states_of
 from ..plugin_utils.fleet.preview import differences, overview, table
-from ..plugin_utils.fleet.words import read as nodes_read
+from ..plugin_utils.fleet.words import nodes_read
 from ..plugin_utils.frr import with_password
 from ..plugin_utils.intent.model import Fabric
 from ..plugin_utils.kernel.state import State, UnreadableError

@@ -200,9 +200,14 @@ def measured(side: Side, path: str, family: str, seconds: int) -> dict[str, floa
     }
 
 
-def rotated(wirings: tuple[str, ...], number: int) -> tuple[str, ...]:
-    first = number % len(wirings)
-    return wirings[first:] + wirings[:first]
+def turns(rounds: int) -> Iterator[Row]:
+    """What is to be measured, one after the other; no wiring is always the first after another."""
+    for number in range(rounds):
+        for path in PATHS:
+            for family, wirings in WIRINGS.items():
+                first = number % len(wirings)
+                for wiring in wirings[first:] + wirings[:first]:
+                    yield {"round": number, "path": path, "family": family, "wiring": wiring}
 
 
 @contextmanager
@@ -249,15 +254,10 @@ def main() -> None:
     asked = words.parse_args()
     store = Store("datapath", fresh=True)
     with labs() as (sides, hand):
-        for number in range(asked.rounds):
-            for path in PATHS:
-                for family, wirings in WIRINGS.items():
-                    # None is always the first after another's.
-                    for wiring in rotated(wirings, number):
-                        row = {"round": number, "path": path, "family": family}
-                        with wired(sides, hand, wiring) as side:
-                            found = measured(side, path, family, asked.seconds)
-                        store.add({**row, "wiring": wiring, **found})
+        for row in turns(asked.rounds):
+            with wired(sides, hand, row["wiring"]) as side:
+                found = measured(side, row["path"], row["family"], asked.seconds)
+            store.add({**row, **found})
         filled(store, sides["podnet"], asked.rounds, asked.seconds)
 
 

@@ -110,6 +110,18 @@ def test_one_node_without_other_settings_is_refused(to: str, name: str) -> None:
     assert ("podnet_rollback_nodes: names no node" in str(error.value)) == (name == "node-9")
 
 
+def test_one_node_goes_back_while_another_one_is_behind_or_not_read() -> None:
+    """node-2 was away in the last run, and what is known of node-3 is of another time."""
+    behind = History(2, {2: intent(2, 64)})
+    found = nodes_before(
+        {"node-2": behind, "node-1": ONE}, {"node-3": intent(3, 70)}, "1", ["node-1"]
+    )
+    assert {v["podnet_vni"] for v in found.hosts.values()} == {65}
+    assert found.hosts["node-1"] == intent(1, 65, 101)
+    assert [line.partition(":")[0] for line in found.changes] == ["nodes.node-1.podnet_pod_cidrs"]
+    compile_fleet(found.hosts)
+
+
 def test_what_nodes_print_is_read() -> None:
     manifests = {n: json.dumps({"intent": i}, indent=2) for n, i in ONE.intents.items()}
     parts = [f"@@podnet generation {n}\n{text}\n" for n, text in manifests.items()]

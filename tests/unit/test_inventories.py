@@ -228,7 +228,7 @@ def test_nodes_that_lack_something_are_named_all_at_once(tmp_path: Path) -> None
     twice = {"items": [*NODES["items"], NODES["items"][0], "w9"]}
     with pytest.raises(ValueError, match="the node is there twice") as caught:
         kubernetes(tmp_path, twice)
-    assert "not a node" in str(caught.value)
+    assert f"items[{len(NODES['items']) + 1}]: not a node" in str(caught.value)
 
 
 def test_nodes_without_a_range_may_be_left_to_allocate(tmp_path: Path) -> None:

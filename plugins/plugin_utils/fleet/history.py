@@ -119,8 +119,15 @@ def nodes_before(
 ) -> Chosen:
     """The fleet as it is, but for the settings of some nodes, which are those of an earlier
     generation of theirs: by number, or the newest one in which they were different."""
-    now = {n: h.intents[h.current] for n, h in histories.items() if h.current in h.intents}
-    found: dict[str, Variables] = {**now, **others}
+    there = {n: h for n, h in histories.items() if h.current in h.intents}
+    now = {name: h.intents[h.current] for name, h in there.items()}
+    last = max(there, key=lambda name: there[name].current, default="")
+    # What all share is what the newest has: a node that was away since has an older one, and a plan
+    # or an inventory may be ahead.
+    before: dict[str, Variables] = {
+        name: _node_of(own, now[last]) if last else own for name, own in {**now, **others}.items()
+    }
+    found = dict(before)
     problems: list[Problem] = []
     for name in nodes:
         if name not in found:
@@ -138,7 +145,7 @@ def nodes_before(
             problems.append(_none_kept({name: history}, to))
     if problems:
         raise ProblemsError("the rollback", problems)
-    return Chosen(found, [], _changes({**now, **others}, found))
+    return Chosen(found, [], _changes(before, found))
 
 
 def _number(histories: Mapping[str, History], to: str) -> int:
@@ -173,6 +180,16 @@ def _none_kept(histories: Mapping[str, History], to: str) -> Problem:
         f"{PREVIOUS}, or the number of a generation that is kept and differs",
         f"{shown(to)}; kept: {', '.join(map(str, kept)) or 'none'}; current: {current or 'none'}",
         "status lists the generations; without an older one, change the inventory and run site",
+    )
+
+
+def not_read(name: str, found: str) -> Problem:
+    return Problem(
+        f"nodes.{name}: /etc/podnet",
+        "the generations that it keeps cannot be read",
+        "every manifest, and the end of the answer",
+        found,
+        "look on the node as root: podnet-node status; the others go back, and it stays as it is",
     )
 
 

@@ -37,7 +37,7 @@ def stays(host: str, unread: Mapping[str, Mapping[str, Any]]) -> str:
     return f"{host} {'could not be read' if reached else 'was not reached'} and stays as it is"
 
 
-def read(count: int) -> str:
+def nodes_read(count: int) -> str:
     """`1 node read`, `50 nodes read`."""
     return f"{count} node{'s' if count != 1 else ''} read"
 
@@ -46,7 +46,7 @@ def sentence(runs: dict[str, dict[str, Any]], changing: int) -> str:
     """`50 nodes read, 50 to change: add 50, switch 1, remove 50`."""
     numbers = {p: sum(p in run["phases"] for run in runs.values()) for p in PHASES}
     parts = ", ".join(f"{phase} {number}" for phase, number in numbers.items() if number)
-    said = f"{read(len(runs))}, {changing} to change"
+    said = f"{nodes_read(len(runs))}, {changing} to change"
     return f"{said}: {parts}" if parts else said
 
 

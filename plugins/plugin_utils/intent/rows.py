@@ -210,10 +210,10 @@ def from_kubernetes(data: Any, segment_label: str = "", cidrs_required: bool = T
         )
     hosts: Hosts = {}
     problems: list[Problem] = []
-    for item in data["items"]:
+    for number, item in enumerate(data["items"]):
         if not isinstance(item, Mapping):
             what, remedy = "not a node", "save it with `kubectl get nodes -o json`"
-            problems.append(Problem("an item", what, "an object", shown(item), remedy))
+            problems.append(Problem(f"items[{number}]", what, "an object", shown(item), remedy))
             continue
         name, variables = _node(item, segment_label)
         if name in hosts:
