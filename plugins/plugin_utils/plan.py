@@ -7,7 +7,7 @@ import hashlib
 import ipaddress
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 from .backends import BACKENDS, MODES, Target, learns, serving
 from .intent.model import Fabric, Family, Node, family_of, gateway_of, link_local_of
@@ -341,10 +341,17 @@ def digest(files: dict[str, str]) -> str:
 
 def pod_ranges(fabric: Fabric, plan: NodePlan, family: Family) -> tuple[str, ...]:
     """Where pods are: the cluster's ranges, and those that retire and lie outside."""
-    cluster = [ipaddress.ip_network(cidr) for cidr in fabric.cluster_cidrs]
-    found = [str(cidr) for cidr in cluster]
-    for text in plan.retiring_anywhere:
-        retiring = ipaddress.ip_network(text)
-        if not any(c.version == retiring.version and retiring.subnet_of(c) for c in cluster):  # type: ignore[arg-type]
-            found.append(text)
+    found = _everywhere(fabric.cluster_cidrs, plan.retiring_anywhere)
     return tuple(cidr for cidr in found if family_of(cidr) == family)
+
+
+@lru_cache(maxsize=16)  # the same for every node of a fleet
+def _everywhere(cluster_cidrs: tuple[str, ...], retiring: tuple[str, ...]) -> tuple[str, ...]:
+    cluster = [ipaddress.ip_network(cidr) for cidr in cluster_cidrs]
+    outside = [
+        text
+        for text in retiring
+        for network in (ipaddress.ip_network(text),)
+        if not any(c.version == network.version and network.subnet_of(c) for c in cluster)  # type: ignore[arg-type]
+    ]
+    return (*map(str, cluster), *outside)

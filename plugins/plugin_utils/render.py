@@ -16,7 +16,7 @@ from .intent.variables import variables_of
 from .kernel.objects import Link, lines
 from .networkd import NAMES, networkd_files
 from .peers import filled
-from .plan import NodePlan, digest
+from .plan import NodePlan, digest, pod_ranges
 from .strangers import template_values
 
 # Which role owns which definition; the template is the role's `templates/<name>.j2`.
@@ -120,30 +120,24 @@ def _device(plan: NodePlan, link: Link) -> list[str]:
     return lines((link, *(item for item in plan.addresses if item.dev == link.name)), "ip")
 
 
-def _masquerade(fabric: Fabric, plan: NodePlan) -> list[dict[str, str | list[str]]]:
-    """Per family: the node's pods, and everything that must see their real addresses."""
-    rules: list[dict[str, str | list[str]]] = []
+def _masquerade(fabric: Fabric, plan: NodePlan) -> list[dict[str, object]]:
+    """Per family: the node's pods, and everything that must see their real addresses, as networks
+    and as single peers."""
+    rules: list[dict[str, object]] = []
     for family in FAMILIES:
-        if family not in fabric.masquerade:
-            continue
         pods = [c for c in (*plan.node.pod_cidrs, *plan.retiring) if family_of(c) == family]
-        if not pods:
+        if family not in fabric.masquerade or not pods:
             continue
-        keyword, short = ("ip", "4") if family == "ipv4" else ("ip6", "6")
-        everything = (
-            *fabric.cluster_cidrs,
-            *fabric.masquerade_exclude,
-            *plan.retiring_anywhere,
-            *plan.direct_peers,
-        )
-        inside = sorted({c for c in everything if family_of(c) == family})
+        excluded = [c for c in fabric.masquerade_exclude if family_of(c) == family]
+        networks = (*pod_ranges(fabric, plan, family), *excluded)
         rules.append(
             {
-                "keyword": keyword,
-                "set": f"inside{short}",
+                "keyword": "ip" if family == "ipv4" else "ip6",
+                "number": "4" if family == "ipv4" else "6",
                 "type": f"{family}_addr",
-                "pods": pods[0] if len(pods) == 1 else "{ " + ", ".join(pods) + " }",
-                "inside": inside,
+                "pods": pods,
+                "networks": tuple(dict.fromkeys(networks)),
+                "peers": sorted(c for c in plan.direct_peers if family_of(c) == family),
             }
         )
     return rules

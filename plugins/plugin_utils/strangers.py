@@ -77,7 +77,8 @@ def _tunnels(fabric: Fabric, plan: NodePlan, checked: bool) -> dict[str, list[st
 
 def _between_pods(fabric: Fabric, plan: NodePlan) -> list[str]:
     """Matches what pods send one another. What they send to the node's own gateways is left out, so
-    that the node's firewall knows the answers that it gets."""
+    that the node's firewall knows the answers that it gets. A packet that finds a set empty, as it
+    is while the table is replaced, is tracked, and nothing comes of it."""
     rules = []
     for family in FAMILIES:
         ranges, own = pod_ranges(fabric, plan, family), _gateways(plan, family)

@@ -217,7 +217,7 @@ DRIFT = {
     "table deleted": ("nft delete table inet podnet", ["nft podnet.nft"]),
     "rule deleted": ("nft flush chain inet podnet postrouting", ["nft podnet.nft"]),
     "element added": (
-        "nft add element inet podnet inside4 { 198.51.100.0/24 }",
+        "nft add element inet podnet peers4 { 198.51.100.1 }",
         ["nft podnet.nft"],
     ),
     "all rules flushed": ("nft flush ruleset", ["nft podnet.nft new"]),

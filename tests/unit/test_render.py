@@ -73,23 +73,30 @@ def test_slices_render_byte_for_byte_what_one_run_renders(
 def test_masquerade_never_between_pods(fabric: Fabric) -> None:
     for node in fabric.nodes:
         nft = render(fabric, node.name)["podnet.nft"]
-        rules = [line.strip() for line in nft.splitlines() if "masquerade fully" in line]
         families = [f for f in fabric.families if f in fabric.masquerade]
-        assert len(rules) == len(families)
-        for family, rule in zip(families, rules, strict=True):
-            name = "inside4" if family == "ipv4" else "inside6"
-            assert f"saddr {node.cidr_by_family[family]} " in rule and f"daddr != @{name} " in rule
-            assert f'oifname != "{fabric.bridge}"' in rule
-            inside = re.search(rf"set {name} {{(.*?)\n\t}}", nft, re.S)
-            assert inside
-            elements = set(re.findall(r"^\t\t\t(\S+),$", inside[1], re.M))
+        assert nft.count("masquerade fully-random") == len(families)
+        for family in families:
+            word, number = ("ip", "4") if family == "ipv4" else ("ip6", "6")
+            jumps = [line.strip() for line in nft.splitlines() if f"jump leaving{number}" in line]
+            own = f'{word} saddr {node.cidr_by_family[family]} oifname != "{fabric.bridge}"'
+            assert jumps == [f"{own} jump leaving{number}"]
             direct = {
                 fabric.by_name[path.peer].underlay[family]
                 for path in plan_node(fabric, node.name).paths
                 if path.backend == "host_routes" and path.family == family
             }
-            ranges = {c for c in fabric.cluster_cidrs if (":" in c) == (family == "ipv6")}
-            assert elements == ranges | direct
+            ranges = [c for c in fabric.cluster_cidrs if (":" in c) == (family == "ipv6")]
+            kept = [*ranges, f"@peers{number}"] if direct else ranges
+            wanted = [*(f"{word} daddr {item} return" for item in kept), "masquerade fully-random"]
+            assert _items(rf"chain leaving{number} {{(.*?)\n\t}}", nft) == wanted
+            peers = _items(rf"set peers{number} {{.*?elements = {{(.*?)\n\t\t}}", nft)
+            assert sorted(peers) == sorted(f"{address}," for address in direct)
+
+
+def _items(pattern: str, text: str) -> list[str]:
+    """The lines of one block; none where there is no such block."""
+    found = re.search(pattern, text, re.S)
+    return [line.strip() for line in found[1].splitlines() if line.strip()] if found else []
 
 
 @QUICK

@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Connections that begin while the nftables table is replaced. None of them may meet half a table:
+one that is taken for another is translated, or not, for as long as it lives."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+import pytest
+from ansible_collections.podnet.fabric.plugins.plugin_utils.plan import plan_node
+from ansible_collections.podnet.fabric.plugins.plugin_utils.render import render_node
+from corebench import TEMPLATES, Bench, fleet
+
+CONNECTIONS, AT_LEAST = 30_000, 20  # and how often the table is replaced meanwhile
+# Ranges whose pods have not moved yet: none, and some outside of the cluster's.
+OLD: dict[str, dict[str, tuple[str, ...]]] = {
+    "settled": {},
+    "moving": {"node-1": ("172.31.1.0/24", "fd99:0:0:1::/64"), "node-2": ("172.31.2.0/24",)},
+}
+
+SCENE = """set -e
+for a in 10.64.1.9/32 172.31.1.9/32 fd00:64:0:1::9/128 fd99:0:0:1::9/128; do
+  ip address add $a dev lo nodad
+done
+for a in 192.0.2.2 192.0.2.254 2001:db8::2 2001:db8::fe; do
+  ip neigh replace $a lladdr 02:00:00:00:00:02 dev eth0 nud permanent
+done
+nft -f - <<'END'
+table netdev seen {
+  counter node { }
+  counter pod { }
+  chain in {
+    type filter hook ingress device far0 priority 0;
+    udp dport 9 ip saddr 192.0.2.1 counter name node drop
+    udp dport 9 ip6 saddr 2001:db8::1 counter name node drop
+    udp dport 9 counter name pod drop
+  }
+}
+END
+"""
+# Every port is another connection to the kernel.
+SENDER = f"""
+import socket
+family = socket.AF_INET6 if ":" in SOURCE else socket.AF_INET
+for port in range(10000, 10000 + {CONNECTIONS}):
+    with socket.socket(family, socket.SOCK_DGRAM) as one:
+        one.bind((SOURCE, port))
+        one.sendto(b"x", (TARGET, 9))
+"""
+WHILE_IT_SENDS = """set -e; python3 /run/sender.py & times=0
+while kill -0 $! 2>/dev/null; do nft -f /run/podnet.nft; times=$((times + 1)); done
+wait $!; echo $times
+"""
+
+
+@pytest.fixture(scope="module")
+def node() -> Iterator[Bench]:
+    with Bench() as bench:
+        fabric = fleet()
+        bench.settled(fabric)
+        for name, old in OLD.items():
+            files = render_node(fabric, plan_node(fabric, "node-1", old), TEMPLATES)
+            bench.put({f"/run/{name}.nft": files["podnet.nft"]})
+        bench.sh(SCENE)
+        yield bench
+
+
+POD4, POD6 = "10.64.1.9", "fd00:64:0:1::9"
+OLD4, OLD6 = "172.31.1.9", "fd99:0:0:1::9"
+
+
+@pytest.mark.parametrize(
+    ("table", "source", "target", "seen"),
+    [
+        pytest.param("settled", POD4, "10.64.2.5", "pod", id="pod, ipv4"),
+        pytest.param("settled", POD6, "fd00:64:0:2::5", "pod", id="pod, ipv6"),
+        pytest.param("settled", POD4, "192.0.2.2", "pod", id="node of the segment, ipv4"),
+        pytest.param("settled", POD6, "2001:db8::2", "pod", id="node of the segment, ipv6"),
+        pytest.param("settled", POD4, "203.0.113.5", "node", id="outside, ipv4"),
+        pytest.param("settled", POD6, "2001:db8:ffff::5", "node", id="outside, ipv6"),
+        pytest.param("moving", POD4, "172.31.2.5", "pod", id="pod that has not moved"),
+        pytest.param("moving", OLD4, "203.0.113.6", "node", id="outside, old range, ipv4"),
+        pytest.param("moving", OLD6, "2001:db8:ffff::6", "node", id="outside, old range, ipv6"),
+    ],
+)
+def test_who_is_seen_as_the_sender_never_changes(
+    node: Bench, table: str, source: str, target: str, seen: str
+) -> None:
+    node.sh(f"cp /run/{table}.nft /run/podnet.nft; nft -f /run/podnet.nft; nft reset counters")
+    text = SENDER.replace("SOURCE", repr(source)).replace("TARGET", repr(target))
+    node.put({"/run/sender.py": text})
+    assert int(node.sh(WHILE_IT_SENDS)) >= AT_LEAST
+    found = json.loads(node.sh("nft -j list counters"))["nftables"]
+    count = {i["counter"]["name"]: i["counter"]["packets"] for i in found if "counter" in i}
+    assert count == {"node": 0, "pod": 0, seen: CONNECTIONS}
