@@ -1,10 +1,13 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""`meter.py` and `flow.py` between pods of a fleet, all the time that a change takes."""
+"""`meter.py` and `flow.py` between pods of a fleet, all the time that a change takes. Pods count
+what reaches them from another address than a pod's."""
 
 from __future__ import annotations
 
 import itertools
+import json
 import re
+import shlex
 import subprocess
 import time
 from dataclasses import dataclass
@@ -13,11 +16,26 @@ from types import TracebackType
 from typing import Any
 
 from fleet import Fleet
+from meter import MARK
 
 HERE = Path(__file__).parent
 RATE = 1000  # echo requests per second, pair and family; each proves both directions
 PORT = 7800
 Pods = dict[str, dict[str, Any]]
+# A meter's packet is told from others by its mark, behind the eight bytes of the ICMP header.
+COUNT = """nft -f - <<'END'
+add table inet podmeter
+delete table inet podmeter
+table inet podmeter {{
+  counter others {{ }}
+  chain in {{
+    type filter hook input priority 0;
+    icmp type echo-request @th,64,64 {mark} ip saddr != {{ {ipv4} }} counter name others accept
+    icmpv6 type echo-request @th,64,64 {mark} ip6 saddr != {{ {ipv6} }} counter name others accept
+  }}
+}}
+END"""
+COUNTED = "nft -j list counter inet podmeter others && nft delete table inet podmeter"
 
 
 @dataclass(frozen=True)
@@ -38,6 +56,7 @@ class Reading:
     """All pairs of one change."""
 
     pairs: tuple[Pair, ...]
+    translated: dict[str, int]  # node → packets at its pod that came from no pod's address
 
     @property
     def sent(self) -> int:
@@ -61,8 +80,10 @@ class Reading:
         return sum(pair.carried for pair in self.pairs)
 
     @property
-    def broken(self) -> list[str]:
-        return [f"{pair.name}: {pair.flow}" for pair in self.pairs if pair.flow != "intact"]
+    def hurt(self) -> list[str]:
+        """Every pair that a change was not to touch and has; empty as it should be."""
+        pairs = [f"{pair}" for pair in self.pairs if pair.lost or pair.flow != "intact"]
+        return pairs + [f"{node}: {n} translated" for node, n in self.translated.items() if n]
 
 
 class Meters:
@@ -84,6 +105,7 @@ class Meters:
         self.fleet, self.pods, self.families, self.corrupt = fleet, pods, families, corrupt
 
     def __enter__(self) -> Meters:
+        self._count()
         self.running: dict[str, tuple[subprocess.Popen[str], subprocess.Popen[str]]] = {}
         self.servers: list[subprocess.Popen[str]] = []
         couples = itertools.product(itertools.combinations(self.pods, 2), self.families)
@@ -100,6 +122,24 @@ class Meters:
         for name, (meter, _flow) in self.running.items():
             self._wait(name, meter)
         return self
+
+    def _count(self) -> None:
+        """In each pod, what does not come from an address of the pods."""
+        known = {"ipv4": ["0.0.0.0"], "ipv6": ["::"]}
+        for pod in self.pods.values():
+            for family, address in pod["addresses"].items():
+                known[family].append(address)
+        all_ = {family: ", ".join(of) for family, of in known.items()}
+        for node in self.pods:
+            self._inside(node, COUNT.format(mark=f"0x{MARK.hex()}", **all_))
+
+    def _counted(self, node: str) -> int:
+        items = json.loads(self._inside(node, COUNTED))["nftables"]
+        return next(int(item["counter"]["packets"]) for item in items if "counter" in item)
+
+    def _inside(self, node: str, text: str) -> str:
+        netns = self.pods[node]["netns"]
+        return self.fleet.ssh(node, f"nsenter --net={netns} sh -c {shlex.quote(text)}")
 
     @staticmethod
     def _wait(name: str, meter: subprocess.Popen[str]) -> None:
@@ -133,7 +173,7 @@ class Meters:
         for server in self.servers:
             server.terminate()
             server.communicate(timeout=30)
-        self.reading = Reading(tuple(pairs))
+        self.reading = Reading(tuple(pairs), {node: self._counted(node) for node in self.pods})
 
     @staticmethod
     def _read(name: str, meter: subprocess.Popen[str], flow: subprocess.Popen[str]) -> Pair:
