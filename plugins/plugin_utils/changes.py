@@ -50,7 +50,8 @@ class Wanted:
         files: absolute path → (name in the transaction's folder, SHA-256, mode).
         symlinks: absolute path → target.
         nft_sha256: of the rendered nftables file; empty when there shall be no table.
-        nft_more: set of the table → elements that it must have before anything is switched.
+        nft_more: set or chain of the table → what it must have before anything is switched.
+        nft_surplus: whether the table lets more through than it shall.
         nft_wide_sha256: of the file with what is in use until the end, which is loaded first;
             empty when nothing of that goes.
         generation_sha256: name → SHA-256 of every file of the generation.
@@ -67,6 +68,7 @@ class Wanted:
     owned: frozenset[str] = frozenset()
     nft_more: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     nft_wide_sha256: str = ""
+    nft_surplus: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +102,9 @@ class ChangeSet:
 def diff(want: Wanted, have: State) -> ChangeSet:
     """The changes that make ``have`` into ``want``; empty when nothing differs."""
     phases: dict[str, list[Change]] = {name: [] for name in PHASES}
+    # A device is guarded before it is there, and as long as it is.
+    for phase, change in _nft(want, have):
+        phases[phase].append(change)
     lost = _lost_links(want, have)
     present = _present(have, lost)
     # Router advertisements are kept before forwarding is turned on, or the host would lose
@@ -117,9 +122,9 @@ def diff(want: Wanted, have: State) -> ChangeSet:
             phases[phase].append(change)
     former = _former_routes(want, have)
     phases["switch"] += _uncovered(former, lost)
-    for phase, change in (*_nft(want, have), *_files(want, have)):
+    for phase, change in _files(want, have):
         phases[phase].append(change)
-    phases["remove"] += _removals(want, have, lost, former)
+    phases["remove"][:0] = _removals(want, have, lost, former)
     folder = {
         path.rpartition("/")[2]: sha
         for path, sha in have.files.items()
@@ -303,11 +308,8 @@ def _nft(want: Wanted, have: State) -> Iterator[tuple[str, Change]]:
         if have.nft_loaded != want.nft_wide_sha256:
             yield phase, Change(Command("nft", "wide.nft"), Command("unnft", "wide.nft"), why)
         phase, why = "remove", "narrower"
-    if want.nft_wide_sha256 or have.nft_loaded != want.nft_sha256:
-        # Where there was none the node need not look for what it has to bring back.
-        new = "" if have.nft_present or want.nft_wide_sha256 else " new"
-        load = Command("nft", f"podnet.nft{new}")
-        yield phase, Change(load, Command("unnft", "podnet.nft"), why)
+    if want.nft_wide_sha256 or want.nft_surplus or have.nft_loaded != want.nft_sha256:
+        yield phase, Change(Command("nft", "podnet.nft"), Command("unnft", "podnet.nft"), why)
 
 
 def _files(want: Wanted, have: State) -> Iterator[tuple[str, Change]]:

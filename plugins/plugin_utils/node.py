@@ -18,8 +18,9 @@ from .intent.model import Fabric
 from .kernel.objects import Route
 from .kernel.read import read_script
 from .kernel.state import State, parse
+from .masquerade import untranslated
 from .plan import NodePlan, plan_nothing
-from .strangers import senders, transition
+from .strangers import Way, guarded, senders, transition
 from .transaction import Staged, stage_script
 from .units import FOLDER, HEAL_LINK, HEAL_PATHS, HEAL_TIMER, with_systemctl
 
@@ -119,7 +120,8 @@ def changes_for(
     """The node's changes, and the shell text that stages them; ``generations`` is how many
     stay on the node, ``ident`` names the transaction."""
     own = _own_files(fabric, plan, files, have)
-    table = transition(senders(fabric, plan), plan.links, have)
+    way = Way(senders(fabric, plan), plan.links, untranslated(fabric, plan), guarded(fabric))
+    table = transition(way, have)
     wide = files.definitions["podnet.nft"] + table.wide if table.wide else ""
     wanted = Wanted(
         objects=plan.objects,
@@ -130,6 +132,7 @@ def changes_for(
         program_sha256=sha256(files.program),
         owned=frozenset(owned_files(fabric)) | former_conflist(have),
         nft_more=table.more,
+        nft_surplus=table.surplus,
         nft_wide_sha256=sha256(wide) if wide else "",
     )
     speaker = frr.Speaker(files.conf, plan)

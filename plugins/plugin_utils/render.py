@@ -11,12 +11,13 @@ import jinja2
 from .backends import learns
 from .bgp import template_values as bgp_values
 from .conflist import conflist_text
-from .intent.model import FAMILIES, Fabric, family_of
+from .intent.model import Fabric
 from .intent.variables import variables_of
 from .kernel.objects import Link, lines
+from .masquerade import template_values as masqueraded
 from .networkd import NAMES, networkd_files
 from .peers import filled
-from .plan import NodePlan, digest, pod_ranges
+from .plan import NodePlan, digest
 from .strangers import template_values
 
 # Which role owns which definition; the template is the role's `templates/<name>.j2`.
@@ -112,35 +113,12 @@ def _bgp(fabric: Fabric, plan: NodePlan) -> dict[str, object]:
 
 
 def _filter(fabric: Fabric, plan: NodePlan) -> dict[str, object]:
-    return {"masquerade": _masquerade(fabric, plan), "strangers": template_values(fabric, plan)}
+    return {"masquerade": masqueraded(fabric, plan), "strangers": template_values(fabric, plan)}
 
 
 def _device(plan: NodePlan, link: Link) -> list[str]:
     """A device and its addresses."""
     return lines((link, *(item for item in plan.addresses if item.dev == link.name)), "ip")
-
-
-def _masquerade(fabric: Fabric, plan: NodePlan) -> list[dict[str, object]]:
-    """Per family: the node's pods, and everything that must see their real addresses, as networks
-    and as single peers."""
-    rules: list[dict[str, object]] = []
-    for family in FAMILIES:
-        pods = [c for c in (*plan.node.pod_cidrs, *plan.retiring) if family_of(c) == family]
-        if family not in fabric.masquerade or not pods:
-            continue
-        excluded = [c for c in fabric.masquerade_exclude if family_of(c) == family]
-        networks = (*pod_ranges(fabric, plan, family), *excluded)
-        rules.append(
-            {
-                "keyword": "ip" if family == "ipv4" else "ip6",
-                "number": "4" if family == "ipv4" else "6",
-                "type": f"{family}_addr",
-                "pods": pods,
-                "networks": tuple(dict.fromkeys(networks)),
-                "peers": sorted(c for c in plan.direct_peers if family_of(c) == family),
-            }
-        )
-    return rules
 
 
 def _manifest(fabric: Fabric, plan: NodePlan, files: Mapping[str, str]) -> str:

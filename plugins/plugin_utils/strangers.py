@@ -4,14 +4,15 @@ to the next.
 
 VXLAN has no authentication (RFC 7348, section 7), so the addresses that may send are a set. A
 change widens it before anybody sends from a new address, and narrows it after the last one has
-stopped: between the two the table is loaded with what this text adds to the rendered one.
+stopped: between the two the table is loaded with what this text adds to the rendered one. Networks
+with pods are let through unmasqueraded before anybody has an address there.
 """
 
 from __future__ import annotations
 
 import ipaddress
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
@@ -27,19 +28,23 @@ KEYWORD: Mapping[Family, str] = {"ipv4": "ip", "ipv6": "ip6"}
 
 def senders(fabric: Fabric, plan: NodePlan) -> dict[str, tuple[str, ...]]:
     """Set name → addresses of the peers that the node talks VXLAN to; no set where the node has no
-    VXLAN device, or where anybody may send."""
+    VXLAN device."""
     family = fabric.underlay_family
-    overlay = any(link.vxlan for link in plan.links)
-    if fabric.vxlan_from != "fleet" or family is None or not overlay:
+    if family is None or not any(link.vxlan for link in plan.links):
         return {}
     peers = {address for way in plan.ways for address in way.vteps}
     return {SENDERS[family]: _sorted(peers)}
 
 
+def guarded(fabric: Fabric) -> bool:
+    """Whether nobody but the fleet may send."""
+    return fabric.vxlan_from == "fleet"
+
+
 def template_values(fabric: Fabric, plan: NodePlan) -> dict[str, Any]:
     """What the template of the table prints of this. Lists are sorted; empty: not wanted."""
     bound = fabric.pod_identity == "bound"
-    allowed = senders(fabric, plan)
+    allowed = senders(fabric, plan) if guarded(fabric) else {}
     return {
         "senders": [
             {"set": name, "type": f"{_family(name)}_addr", "addresses": addresses}
@@ -57,7 +62,7 @@ def untracked(fabric: Fabric) -> bool:
     """Whether nodes keep the kernel's connection tracking away from encapsulated packets (ADR
     0009). Where podnet neither brings it nor looks at these packets, they are left as they are."""
     asks = fabric.pods_to_node == "established"
-    return bool(fabric.masquerade) or asks or fabric.vxlan_from == "fleet"
+    return bool(fabric.masquerade) or asks or guarded(fabric)
 
 
 def _tunnels(fabric: Fabric, plan: NodePlan, checked: bool) -> dict[str, list[str]]:
@@ -208,36 +213,63 @@ class Transition:
     """From the table that is there to the rendered one.
 
     Attributes:
-        more: set → addresses that it must have before anybody sends from them.
+        more: set or chain → what it must have before anybody uses it: addresses that send from
+            the switch on, and networks to which nothing may be masqueraded.
         wide: text behind the rendered table's that keeps what is still in use; empty when nothing
             of it goes.
+        surplus: the table lets through what the rendered one does not. A run that was given up
+            after its first phase leaves that.
     """
 
     more: Mapping[str, tuple[str, ...]]
     wide: str = ""
+    surplus: bool = False
 
 
-def transition(
-    wanted: Mapping[str, tuple[str, ...]], links: Iterable[Link], have: State
-) -> Transition:
-    """``links``: the wanted devices. A table that is not as it was loaded is not believed: whom the
-    node talks to is then said by its FDB, as it is where there was no set before."""
-    if not wanted:
-        return Transition({})
-    names = {link.name for link in links}
+@dataclass(frozen=True, slots=True)
+class Way:
+    """What the table of a node has to let pass.
+
+    Attributes:
+        senders: set → addresses that the node talks VXLAN to; guarded: whether only they may send.
+        untranslated: chain → networks and addresses that see the pods' own addresses.
+        links: the wanted devices.
+    """
+
+    senders: Mapping[str, tuple[str, ...]]
+    links: Iterable[Link]
+    untranslated: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    guarded: bool = True
+
+
+def transition(want: Way, have: State) -> Transition:
+    """A table that is not as it was loaded is not believed: whom the node talks to is then said by
+    its FDB, as it is where there was no set before. It is widened all the same."""
+    names = {link.name for link in want.links}
     old = [link for link in have.links if link.vxlan and link.name not in names]
+    more = _missing(want.senders, have.senders) | _missing(want.untranslated, have.untranslated)
+    surplus = bool(_missing(have.untranslated, want.untranslated))
     live = have.senders if have.nft_loaded else {}
     now = dict(live) or _talking(have)
-    more = {
-        name: missing
-        for name, addresses in wanted.items()
-        if name in live and (missing := tuple(a for a in addresses if a not in live[name]))
-    }
     # Sorted, so that a table which is wide already is known by its text.
-    gone = {n: tuple(sorted(set(now[n]) - set(wanted.get(n, ())))) for n in sorted(now)}
-    if not old and not any(gone.values()):
-        return Transition(more)
-    return Transition(more, _wide({name: gone.get(name, ()) for name in SENDERS.values()}, old))
+    gone = {n: tuple(sorted(set(now[n]) - set(want.senders.get(n, ())))) for n in sorted(now)}
+    if not want.guarded or not (old or any(gone.values())):
+        return Transition(more, "", surplus)
+    text = _wide({name: gone.get(name, ()) for name in SENDERS.values()}, old)
+    return Transition(more, text if want.senders else CHAIN + text, surplus)
+
+
+def _missing(
+    want: Mapping[str, tuple[str, ...]], have: Mapping[str, tuple[str, ...]]
+) -> dict[str, tuple[str, ...]]:
+    """Of what both have a list of."""
+    both = {name: set(have[name]) for name in want if name in have}
+    found = {n: tuple(item for item in want[n] if item not in there) for n, there in both.items()}
+    return {name: items for name, items in found.items() if items}
+
+
+# Where no device is wanted any more the rendered table has none.
+CHAIN = "add chain inet podnet encapsulated { type filter hook input priority filter; }\n"
 
 
 def _talking(have: State) -> dict[str, tuple[str, ...]]:

@@ -70,7 +70,7 @@ VOLATILE = re.compile(r".*_timer|ifindex|link_index|link_netnsid|stats.*|root_id
 def fleet(**changes: Any) -> Fabric:
     """Five nodes in two segments, dual stack; `node-1` is the one that tests build."""
     hosts = changes.pop("hosts", range(1, 6))
-    mine = changes.pop("node_1", {})
+    own = {i: changes.pop(f"node_{i}", {}) for i in hosts}
     shared = {"podnet_cluster_cidrs": ["10.64.0.0/16", "fd00:64::/48"], **changes}
     rows: dict[str, dict[str, Any]] = {
         f"node-{i}": {
@@ -78,10 +78,10 @@ def fleet(**changes: Any) -> Fabric:
             "podnet_pod_cidrs": [f"10.64.{i}.0/24", f"fd00:64:0:{i}::/64"],
             "podnet_underlay_addresses": [f"192.0.2.{i}", f"2001:db8::{i}"],
             "podnet_segment": "a" if i < 4 else "b",
+            **own[i],
         }
         for i in hosts
     }
-    rows["node-1"].update(mine)
     return compile_fleet(rows)
 
 
@@ -154,6 +154,13 @@ class Bench(NetNode):
             if answer.returncode:
                 break
         return run
+
+    def only(self, fabric: Fabric, *phases: str, commit: bool = False) -> None:
+        """Some phases of a change, and stop there."""
+        _changes, staged = self.look(fabric)
+        begin = transaction.head_script(600, self.next_number()) + staged
+        last = phases[-1] if commit else ""
+        self.sh(begin + "".join(transaction.phase_script("run1", p, p == last) for p in phases))
 
     def next_number(self) -> int:
         """As the gate counts: one more than the last generation."""

@@ -220,7 +220,7 @@ DRIFT = {
         "nft add element inet podnet peers4 { 198.51.100.1 }",
         ["nft podnet.nft"],
     ),
-    "all rules flushed": ("nft flush ruleset", ["nft podnet.nft new"]),
+    "all rules flushed": ("nft flush ruleset", ["nft podnet.nft"]),
     "conflist altered": ("echo >>/etc/cni/net.d/10-podnet.conflist", ["install generation/10-"]),
     "conflist deleted": ("rm /etc/cni/net.d/10-podnet.conflist", ["install generation/10-"]),
     "protocol name deleted": ("rm /etc/iproute2/rt_protos.d/podnet.conf", ["install files/rt_"]),

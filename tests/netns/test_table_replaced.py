@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Connections that begin while the nftables table is replaced. None of them may meet half a table:
-one that is taken for another is translated, or not, for as long as it lives."""
+"""Connections that begin while the nftables table is replaced, or is about to be. None of them may
+meet half a table: one that is taken for another is translated, or not, for as long as it lives."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import pytest
 from ansible_collections.podnet.fabric.plugins.plugin_utils.plan import plan_node
 from ansible_collections.podnet.fabric.plugins.plugin_utils.render import render_node
-from corebench import TEMPLATES, Bench, fleet
+from corebench import TEMPLATES, Bench, assert_same, fleet
 
 CONNECTIONS, AT_LEAST = 30_000, 20  # and how often the table is replaced meanwhile
 # Ranges whose pods have not moved yet: none, and some outside of the cluster's.
@@ -91,6 +91,51 @@ def test_who_is_seen_as_the_sender_never_changes(
     text = SENDER.replace("SOURCE", repr(source)).replace("TARGET", repr(target))
     node.put({"/run/sender.py": text})
     assert int(node.sh(WHILE_IT_SENDS)) >= AT_LEAST
+    assert senders_seen(node) == {"node": 0, "pod": 0, seen: CONNECTIONS}
+
+
+def senders_seen(node: Bench) -> dict[str, int]:
     found = json.loads(node.sh("nft -j list counters"))["nftables"]
-    count = {i["counter"]["name"]: i["counter"]["packets"] for i in found if "counter" in i}
-    assert count == {"node": 0, "pod": 0, seen: CONNECTIONS}
+    return {i["counter"]["name"]: i["counter"]["packets"] for i in found if "counter" in i}
+
+
+GROWN = {
+    "podnet_cluster_cidrs": ["10.64.0.0/16", "10.99.0.0/16", "fd00:64::/48"],
+    "node_2": {"podnet_pod_cidrs": ["10.99.2.0/24", "fd00:64:0:2::/64"]},
+}
+TO_NEW_POD = SENDER.replace(str(CONNECTIONS), "20").replace("SOURCE", repr(POD4))
+
+
+def test_a_new_range_is_let_through_before_a_pod_has_an_address_there() -> None:
+    """Its node may have switched long before this one does."""
+    with Bench() as node:
+        node.settled(fleet())
+        node.sh(SCENE)
+        before = node.dump()
+        node.put({"/run/sender.py": TO_NEW_POD.replace("TARGET", repr("10.99.2.5"))})
+        node.only(fleet(**GROWN), "add")
+        node.sh("python3 /run/sender.py")
+        assert senders_seen(node) == {"node": 0, "pod": 20}
+        node.sh("/usr/local/sbin/podnet-node rollback")
+        node.sh("nft reset counters")
+        assert_same(before, node.dump())
+        # And a first phase that nobody takes back or goes on from is mended by the next run.
+        node.only(fleet(**GROWN), "add", commit=True)
+        assert "nft podnet.nft" in node.settled(fleet()).commands
+        node.sh("nft reset counters")
+        assert_same(before, node.dump())
+
+
+def test_the_last_vxlan_device_is_guarded_as_long_as_it_is_there() -> None:
+    """Where the wanted table guards nothing any more, because nobody is reached by VXLAN."""
+    here = {"hosts": [1, 2, 3]}
+    with Bench() as node:
+        node.settled(fleet(podnet_mode="vxlan", **here))
+        node.only(fleet(podnet_mode="routed", **here), "add", "switch")
+        guard = "udp dport 4789 ip saddr != @vteps4 @th,96,24 0x40 drop"
+        assert "pn64:" in node.sh("ip -o link show type vxlan")
+        assert guard in node.sh("nft list chain inet podnet encapsulated")
+        assert "{ 192.0.2.2, 192.0.2.3 }" in node.sh("nft list set inet podnet vteps4")
+        node.sh("/usr/local/sbin/podnet-node rollback")
+        node.settled(fleet(podnet_mode="routed", **here))
+        assert "vteps" not in node.sh("nft list table inet podnet; ip -o link show type vxlan")

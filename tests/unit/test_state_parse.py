@@ -117,6 +117,22 @@ INET = """table inet podnet {
 \tset vteps6 {
 \t\ttype ipv6_addr
 \t}
+
+\tset peers4 {
+\t\ttype ipv4_addr
+\t\telements = { 192.0.2.7 }
+\t}
+
+\tchain leaving4 {
+\t\tip daddr 10.64.0.0/16 return
+\t\tip daddr @peers4 return
+\t\tmasquerade fully-random
+\t}
+
+\tchain leaving6 {
+\t\tip6 daddr ::10.0.0.1 return
+\t\tmasquerade fully-random
+\t}
 }"""
 # As `nft -t` prints it, and as it is without that.
 TERSE = """table bridge podnet {
@@ -184,6 +200,14 @@ def test_an_address_that_two_live_ports_use_is_contested() -> None:
 
 def test_senders_are_read_by_set() -> None:
     assert read().senders == {"vteps4": ("192.0.2.2", "192.0.2.3", "192.0.2.4"), "vteps6": ()}
+
+
+def test_what_is_not_masqueraded_is_read_by_chain() -> None:
+    """By rules and by the set that one of them names, in the notation of the plan."""
+    assert read().untranslated == {
+        "leaving4": ("10.64.0.0/16", "192.0.2.7"),
+        "leaving6": ("::a00:1",),
+    }
 
 
 def test_what_is_ours() -> None:

@@ -14,6 +14,7 @@ from ansible_collections.podnet.fabric.plugins.plugin_utils.plan import compile_
 from ansible_collections.podnet.fabric.plugins.plugin_utils.report.protections import protections
 from ansible_collections.podnet.fabric.plugins.plugin_utils.strangers import (
     Transition,
+    Way,
     senders,
     template_values,
     transition,
@@ -42,14 +43,16 @@ def links(**changes: Any) -> tuple[Link, ...]:
 
 def move(live: dict[str, tuple[str, ...]], loaded: str = "abc", **more: Any) -> Transition:
     have = State(links=links(), nft_loaded=loaded, nft_present=True, senders=live, **more)
-    return transition(WANTED, links(), have)
+    return transition(Way(WANTED, links()), have)
 
 
 def test_only_peers_by_vxlan_may_send() -> None:
     assert senders(fleet(), plan_node(fleet(), "node-1")) == WANTED
+    assert (
+        senders(fleet(podnet_mode="routed"), plan_node(fleet(podnet_mode="routed"), "node-1")) == {}
+    )
     for changes in ({"podnet_vxlan_from": "anyone"}, {"podnet_mode": "routed"}):
         fabric = fleet(**changes)
-        assert senders(fabric, plan_node(fabric, "node-1")) == {}
         assert template_values(fabric, plan_node(fabric, "node-1"))["tunnel_rules"] == []
 
 
@@ -102,10 +105,39 @@ def test_a_leaving_peer_is_heard_until_the_end() -> None:
 
 
 def test_an_element_that_somebody_added_is_not_kept() -> None:
-    """A table that is not as it was loaded says nothing about whom the node talks to."""
+    """A table that is not as it was loaded says nothing about whom the node talks to; but whom it
+    is about to talk to must be let in by it all the same."""
     fdb = (FdbEntry("pn64", "02:00:00:00:00:02", "192.0.2.2"),)
     live = {"vteps4": ("192.0.2.2", "192.0.2.3", "192.0.2.66")}
     assert move(live, loaded="", fdb=fdb) == Transition({})
+    live = {"vteps4": ("192.0.2.2", "192.0.2.66")}
+    assert move(live, loaded="", fdb=fdb) == Transition({"vteps4": ("192.0.2.3",)})
+
+
+def test_a_new_peer_is_let_in_first_where_the_guard_goes() -> None:
+    have = State(links=links(), nft_loaded="abc", nft_present=True, senders={"vteps4": ()})
+    found = transition(Way({"vteps4": ("192.0.2.2",)}, links(), guarded=False), have)
+    assert found == Transition({"vteps4": ("192.0.2.2",)})
+
+
+def test_the_last_device_is_guarded_as_long_as_it_is_there() -> None:
+    """The rendered table has neither the chain nor the set any more."""
+    have = State(links=links(), nft_loaded="abc", nft_present=True, senders=WANTED)
+    wide = transition(Way({}, links()[:1]), have).wide.splitlines()
+    rule = "udp dport 4789 ip saddr != @vteps4 @th,96,24 64 drop"
+    assert wide[0] == (
+        "add chain inet podnet encapsulated { type filter hook input priority filter; }"
+    )
+    assert "add element inet podnet vteps4 { 192.0.2.2, 192.0.2.3 }" in wide
+    assert wide[-1] == f"add rule inet podnet encapsulated {rule}"
+
+
+def test_networks_are_let_through_before_pods_have_addresses_there() -> None:
+    have = State(nft_loaded="abc", nft_present=True, untranslated={"leaving4": ("10.64.0.0/16",)})
+    way = Way({}, (), {"leaving4": ("10.64.0.0/16", "10.99.0.0/16"), "leaving6": ("fd00::/48",)})
+    assert transition(way, have) == Transition({"leaving4": ("10.99.0.0/16",)})
+    back = Way({}, (), {"leaving4": ()})
+    assert transition(back, have) == Transition({}, surplus=True)
 
 
 def test_where_there_was_no_set_the_fdb_says_who_sends() -> None:
@@ -117,7 +149,7 @@ def test_where_there_was_no_set_the_fdb_says_who_sends() -> None:
 @pytest.mark.parametrize("change", [{"podnet_vni": 65}, {"podnet_vxlan_port": 8472}])
 def test_the_old_device_is_guarded_as_long_as_it_is_there(change: dict[str, int]) -> None:
     have = State(links=links(), nft_loaded="abc", nft_present=True, senders=WANTED)
-    wide = transition(WANTED, links(**change), have).wide
+    wide = transition(Way(WANTED, links(**change)), have).wide
     rule = "udp dport 4789 ip saddr != @vteps4 @th,96,24 64 drop"
     assert f"add rule inet podnet encapsulated {rule}" in wide
 
@@ -125,7 +157,7 @@ def test_the_old_device_is_guarded_as_long_as_it_is_there(change: dict[str, int]
 def test_an_old_device_of_the_other_family_has_its_own_set() -> None:
     have = State(links=links(), nft_loaded="abc", nft_present=True, senders=WANTED)
     wanted = {"vteps6": ("2001:db8::2",)}
-    found = transition(wanted, (), have)
+    found = transition(Way(wanted, ()), have)
     assert "add set inet podnet vteps4 { type ipv4_addr; }" in found.wide
     assert "add element inet podnet vteps4 { 192.0.2.2, 192.0.2.3 }" in found.wide
 

@@ -61,3 +61,14 @@ def pairs(text: str, separator: str, prefix: str) -> dict[str, str]:
         if cut and not line.startswith("#"):
             found[path.removeprefix(prefix)] = value.strip()
     return found
+
+
+def as_listed(text: str) -> str:
+    """A network or an address in one notation: nft names a network of one by its address, and has
+    another way with some IPv6 addresses. What is neither, somebody else has put there."""
+    try:
+        network = ipaddress.ip_network(text)
+    except ValueError:
+        return text
+    alone = network.prefixlen == network.max_prefixlen
+    return str(network.network_address if alone else network)

@@ -16,7 +16,16 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from .answer import interfaces, numbers, pairs, printable, reservations, sections_of, words
+from .answer import (
+    as_listed,
+    interfaces,
+    numbers,
+    pairs,
+    printable,
+    reservations,
+    sections_of,
+    words,
+)
 from .batch import Kernel, kernel_of, kind_of, next_hops
 from .objects import (
     ALTNAME_PREFIX,
@@ -71,6 +80,8 @@ class State:
             then; empty when there is no table or somebody changed it.
         nft_present: whether the table exists at all.
         senders: set of the table → underlay addresses that may send encapsulated packets.
+        untranslated: chain of the table → networks and addresses to which pods' packets go as they
+            are.
         contested: address of a pod → the ports of the bridge that use it, where these are several.
         reservations: (address, container) that host-local keeps; read only while the bridge has
             an address that is not wanted any more.
@@ -109,6 +120,7 @@ class State:
     nft_loaded: str = ""
     nft_present: bool = False
     senders: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    untranslated: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     contested: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     generation: int | None = None
     generations: tuple[int, ...] = ()
@@ -167,7 +179,7 @@ def _state(sections: Mapping[str, str], wanted: frozenset[str]) -> State:
     # may have some.
     own = frozenset(link.name for link in links if link.vxlan)
     recorded, (inet, bridged) = sections["nft"].split(), _tables(sections["tables"])
-    tables = _recorded(inet, bridged)
+    tables, sets = _recorded(inet, bridged), _sets(inet)
     intact = len(recorded) == 2 and tables == recorded[1]
     current = node.get("current", "").rpartition("/")[2]
     return State(
@@ -188,7 +200,8 @@ def _state(sections: Mapping[str, str], wanted: frozenset[str]) -> State:
         links_to=pairs(sections["symlinks"], " ", ""),
         nft_loaded=recorded[0] if intact else "",
         nft_present=bool(tables),
-        senders=_senders(inet),
+        senders={name: items for name, items in sets.items() if name.startswith("vteps")},
+        untranslated=_untranslated(inet, sets),
         contested=_contested(bridged, sections["ports"].split()),
         generation=next(numbers(current), None),
         generations=tuple(sorted(numbers(node["generations"]))),
@@ -324,11 +337,20 @@ def _underlay(kernel: Kernel, sections: Mapping[str, str]) -> Iterator[UnderlayI
             yield UnderlayInterface(address, item["ifname"], item["mtu"], "UP" in item["flags"])
 
 
-def _senders(text: str) -> dict[str, tuple[str, ...]]:
+def _sets(text: str) -> dict[str, tuple[str, ...]]:
     """Sets as nft lists them; one without elements has none of the second group."""
-    pattern = re.compile(r"set (vteps[46]) \{[^{}]*(?:elements = \{([^{}]*)\}[^{}]*)?\}")
+    pattern = re.compile(r"set (\w+[46]) \{[^{}]*(?:elements = \{([^{}]*)\}[^{}]*)?\}")
     found = pattern.findall(text)
     return {name: tuple(item.replace(",", " ").split()) for name, item in found}
+
+
+def _untranslated(text: str, sets: Mapping[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
+    found: dict[str, tuple[str, ...]] = {}
+    for chain, rules in re.findall(r"chain (leaving[46]) \{([^{}]*)\}", text):
+        items = re.findall(r"ip6? daddr (\S+) return", rules)
+        known = [sets.get(item[1:], ()) if item[0] == "@" else (item,) for item in items]
+        found[chain] = tuple(as_listed(one) for several in known for one in several)
+    return found
 
 
 def _contested(text: str, ports: list[str]) -> dict[str, tuple[str, ...]]:

@@ -19,10 +19,10 @@ missing() {
     # An interface of the underlay may be gone for good; its settings are no reason to fail. They
     # come first, so that forwarding does not cost the host a route that it has learned.
     echo '@sysctl held'; cat "$root/underlay.sysctl"
+    echo '@want load'; nft_intact || echo podnet.nft
     echo '@want ip'; cat bridge.batch vxlan.batch
     echo @sysctl; cat sysctl.conf
     echo '@want bridge'; cat fdb.batch
-    echo '@want load'; nft_intact || echo podnet.nft
     echo '@want accept'; not_accepted
     echo '@want ip'; cat routes.batch
     echo '@want bgp'; bgp_lacks

@@ -84,14 +84,25 @@ put_back_nft() {
   if [ -e "$old.record" ]; then cp "$old.record" "$run/nft" || return; else rm -f "$run/nft"; fi
   rm -f "$old.whole"
 }
-set_element() {  # add|delete SET ELEMENTS: of the table that is loaded
+# add|delete NAME ITEMS: elements of a set of the table that is loaded, or networks of a chain that has
+# a rule for each, which is found again by its handle.
+set_element() {
   recorded_nft; case $? in 0) ;; 1) loaded= ;; *) return 1 ;; esac
-  if [ "$1" = delete ]; then
-    list_tables || return
-    has_table inet || return 0
-    # What an undo would delete may be gone already.
-    set -- "$2" "$3" "add element inet podnet $2 { $3 }; delete element inet podnet $2 { $3 }"
-  else set -- "$2" "$3" "add element inet podnet $2 { $3 }"; fi
+  # What an undo would delete may be gone already.
+  if [ "$1" = delete ]; then list_tables || return; has_table inet || return 0; fi
   # Thousands of addresses are longer than an argument may be.
-  printf '%s\n' "$3" | nft -f - && if [ -n "$loaded" ]; then list_tables && record_nft; fi
+  rules=$({ printf '%s\n' "$3"; case $2 in leaving*) nft -a list chain inet podnet "$2" ;; esac; } | awk -v word="$1" -v name="$2" '
+    NR == 1 && name !~ /^leaving/ {
+      print "add element inet podnet " name " { " $0 " }"
+      if (word == "delete") print "delete element inet podnet " name " { " $0 " }"
+      exit
+    }
+    NR == 1 { n = split($0, item, ","); for (i = 1; i <= n; i++) wanted[item[i]] = 1 }
+    NR > 1 && $2 == "daddr" && $4 == "return" && ($3 in wanted) { handle[$3] = $NF }
+    END {
+      family = name == "leaving4" ? "ip" : "ip6"
+      for (i = 1; i <= n; i++)
+        if (word == "add") print "insert rule inet podnet " name " " family " daddr " item[i] " return"
+        else if (item[i] in handle) print "delete rule inet podnet " name " handle " handle[item[i]]
+    }') && printf '%s\n' "$rules" | nft -f - && if [ -n "$loaded" ]; then list_tables && record_nft; fi
 }

@@ -1,0 +1,56 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What leaves a node with its pods' own addresses, and what is masqueraded: values for the
+template of the nftables table, and what of it must be there before anything is switched."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from .intent.model import FAMILIES, Fabric, Family, family_of
+from .kernel.answer import as_listed
+from .plan import NodePlan, pod_ranges
+
+# The chain that lets through what is not masqueraded, by family.
+CHAINS: Mapping[Family, str] = {"ipv4": "leaving4", "ipv6": "leaving6"}
+
+
+def template_values(fabric: Fabric, plan: NodePlan) -> list[dict[str, Any]]:
+    """Per family: the node's pods, and everything that must see their real addresses, as networks
+    and as single peers."""
+    return [
+        {
+            "keyword": "ip" if family == "ipv4" else "ip6",
+            "number": CHAINS[family][-1],
+            "type": f"{family}_addr",
+            "pods": pods,
+            "networks": _networks(fabric, plan, family),
+            "peers": _peers(plan, family),
+        }
+        for family, pods in _masqueraded(fabric, plan).items()
+    ]
+
+
+def untranslated(fabric: Fabric, plan: NodePlan) -> dict[str, tuple[str, ...]]:
+    """Chain → networks and addresses that it must let through, as nft writes them."""
+    return {
+        CHAINS[family]: tuple(
+            as_listed(item) for item in (*_networks(fabric, plan, family), *_peers(plan, family))
+        )
+        for family in _masqueraded(fabric, plan)
+    }
+
+
+def _masqueraded(fabric: Fabric, plan: NodePlan) -> dict[Family, list[str]]:
+    own = (*plan.node.pod_cidrs, *plan.retiring)
+    ranges = {family: [c for c in own if family_of(c) == family] for family in FAMILIES}
+    return {f: of for f, of in ranges.items() if of and f in fabric.masquerade}
+
+
+def _networks(fabric: Fabric, plan: NodePlan, family: Family) -> tuple[str, ...]:
+    excluded = [c for c in fabric.masquerade_exclude if family_of(c) == family]
+    return tuple(dict.fromkeys((*pod_ranges(fabric, plan, family), *excluded)))
+
+
+def _peers(plan: NodePlan, family: Family) -> list[str]:
+    return sorted(c for c in plan.direct_peers if family_of(c) == family)
