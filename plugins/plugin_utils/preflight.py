@@ -27,6 +27,7 @@ def preflight(fabric: Fabric, plan: NodePlan, have: State) -> list[Problem]:
         *_other_run(plan.node.name, have),
         *_underlay(plan, have),
         *_names(plan, have),
+        *_renamed(plan, have),
         *_routes(plan, have),
         *_frr(fabric, plan, have),
         *_cni(fabric, plan, have),
@@ -62,6 +63,14 @@ def missing_plugins(fabric: Fabric, have: State) -> tuple[str, ...]:
 
 
 def _tools(name: str, have: State) -> Iterator[Problem]:
+    if not have.privileged:
+        yield Problem(
+            name,
+            "the node's network cannot be changed by this user",
+            "root, or a user who becomes root",
+            "another user",
+            "set ansible_become: true, or let root log in",
+        )
     if have.missing_tools:
         yield Problem(
             name,
@@ -179,6 +188,22 @@ def _names(plan: NodePlan, have: State) -> Iterator[Problem]:
                 f"remove it, choose another name, or hand it over: "
                 f"ip link property add dev {link.name} altname {link.altname}",
             )
+
+
+def _renamed(plan: NodePlan, have: State) -> Iterator[Problem]:
+    """The bridge's MAC follows from the node's name: pods would send to the old one for as long as
+    their neighbour table keeps it."""
+    bridge = plan.links[0]
+    old = next((link for link in have.links if link.name == bridge.name), bridge)
+    other = have.name not in ("", plan.node.name) and old.mac != bridge.mac
+    if other and bridge.name in have.busy:
+        yield Problem(
+            plan.node.name,
+            "the node has another name in its definitions, and pods that know its MAC",
+            f"{have.name}, or no pod on the node",
+            plan.node.name,
+            f"keep {have.name} (ansible_host is free to change), or remove the node's pods first",
+        )
 
 
 def _cni(fabric: Fabric, plan: NodePlan, have: State) -> Iterator[Problem]:

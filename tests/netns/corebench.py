@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 from dataclasses import dataclass
 from typing import Any
 
@@ -127,10 +128,12 @@ class Bench(NetNode):
             self.run("rm -f /run/podnet/committed")
         return found
 
-    def refusals(self, fabric: Fabric, name: str = "node-1") -> list[Problem]:
-        """What must be mended on the node before anything is changed."""
+    def refusals(self, fabric: Fabric, name: str = "node-1", user: str = "") -> list[Problem]:
+        """What must be mended on the node before anything is changed; ``user`` is what makes
+        another one of root."""
         plan = plan_node(fabric, name)
-        answer = self.run(node.script_to_read(fabric, plan))
+        text = shlex.quote(node.script_to_read(fabric, plan))
+        answer = self.run(f"{user}sh -c {text}")
         return preflight(fabric, plan, node.read(fabric, plan, answer.stdout))
 
     def converge(self, fabric: Fabric, name: str = "node-1") -> Run:

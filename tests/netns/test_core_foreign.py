@@ -199,3 +199,33 @@ def test_a_port_with_another_mtu_does_not_move_the_bridge(bench: Bench, mtu: int
     bench.settled(fleet(podnet_mode="routed", hosts=[1, 2, 3], podnet_mtu=mtu))
     bench.sh("ip link add p0 mtu 1300 type veth peer name q0; ip link set p0 master cbr0")
     assert f"mtu {mtu} " in bench.sh("ip link show cbr0")
+
+
+def test_a_name_that_any_other_interface_has_is_refused() -> None:
+    """Of whatever kind: the kernel would refuse it in the middle of the change."""
+    with Bench() as bench:
+        bench.sh("ip link add cbr0 type veth peer name other")
+        assert [problem.where for problem in bench.refusals(fleet())] == ["node-1: cbr0"]
+
+
+def test_a_node_that_has_pods_keeps_its_name() -> None:
+    """Its MACs follow from that, and pods would go on sending to the old one."""
+    with Bench() as bench:
+        bench.settled(fleet())
+        assert "another name" not in str(bench.refusals(fleet(), "node-2")), "it has no pod"
+        bench.sh("ip link add p0 up master cbr0 type veth peer name q0; ip link set q0 up")
+        said = [
+            problem for problem in bench.refusals(fleet(), "node-2") if problem.where == "node-2"
+        ]
+        assert [problem.expected for problem in said] == ["node-1, or no pod on the node"]
+        assert bench.refusals(fleet()) == []
+        # A MAC that somebody has changed is drift, and is put back.
+        bench.sh("ip link set cbr0 address 02:00:00:00:00:77")
+        assert bench.refusals(fleet()) == []
+
+
+def test_who_is_not_root_is_told_so() -> None:
+    with Bench() as bench:
+        bench.settled(fleet())
+        (problem,) = bench.refusals(fleet(), user="setpriv --reuid=65534 --clear-groups ")
+        assert problem.remedy == "set ansible_become: true, or let root log in"

@@ -251,6 +251,31 @@ def test_a_change_of_the_way_to_a_peer_waits_for_the_peer(
     assert not list(ranges.cut_off(before, asked, frozenset())), "nothing changes"
 
 
+def test_a_node_turns_to_bgp_and_from_it_with_all_others() -> None:
+    learning = made(podnet_mode="bgp", podnet_bgp_asn=64512)
+    direct = {"node-1": state_of(made(), "node-1")}
+    assert {p.where for p in ranges.cut_off(learning, direct, frozenset())} == {
+        "nodes.node-2",
+        "nodes.node-3",
+    }
+    speaks = {"node-1": State(frr_conf="x", learned={"10.64.2.0/24": ("192.0.2.2",)})}
+    assert not list(ranges.cut_off(learning, speaks, frozenset()))
+    assert len(list(ranges.cut_off(made(), speaks, frozenset()))) == 2
+    assert not list(ranges.cut_off(learning, {"node-1": State()}, frozenset())), "it is new"
+
+
+def test_who_does_not_hear_of_a_new_range_is_named() -> None:
+    fabric = made()
+    known = {"node-1": State(recorded_addresses=("10.64.1.1/24",))}
+    assert ranges.unknown(fabric, known, frozenset()) == []
+    (line,) = ranges.unknown(fabric, {"node-1": State()}, frozenset({"node-3"}))
+    assert line == (
+        "new pod CIDRs of node-1 are not reached from node-2 before a run in which this is, too"
+    )
+    everybody = {name: State() for name in NAMES}
+    assert ranges.unknown(fabric, everybody, frozenset()) == []
+
+
 def test_what_is_only_added_waits_for_nobody() -> None:
     assert not list(ranges.cut_off(made(), {"node-1": State()}, frozenset()))
     wider = made(podnet_cluster_cidrs=["10.64.0.0/15"], podnet_mtu=1400)

@@ -198,6 +198,16 @@ def test_an_address_that_two_live_ports_use_is_contested() -> None:
     }
 
 
+def test_routes_of_an_frr_that_has_ended_are_still_its_own() -> None:
+    """They are the only way there, and nobody may be told to remove them."""
+    routes = [{"dst": "10.64.2.0/24", "gateway": "192.0.2.2", "protocol": "bgp", "metric": 20}]
+    sections = {**SECTIONS, "ip": batch([], [], [], [], routes)}
+    for said, learned in (("frr_conf=abc  -", {"10.64.2.0/24": ("192.0.2.2",)}), ("frr=", {})):
+        state = read({**sections, "node": SECTIONS["node"] + "\n" + said})
+        assert state.learned == learned
+        assert len(state.foreign_routes) == (not learned)
+
+
 def test_senders_are_read_by_set() -> None:
     assert read().senders == {"vteps4": ("192.0.2.2", "192.0.2.3", "192.0.2.4"), "vteps6": ()}
 
@@ -275,7 +285,8 @@ def test_the_metric_of_a_route_follows_its_destination_alone() -> None:
 
 def test_what_is_not() -> None:
     state = read()
-    assert state.foreign_links == ("br9", "vx9")
+    assert {"br9", "vx9", "eth0"} <= set(state.foreign_links)
+    assert not set(state.foreign_links) & {link.name for link in state.links}
     assert [(r.dst, r.metric) for r in state.foreign_routes] == [
         ("10.64.2.0/24", 5),
         ("10.64.3.0/24", 113),

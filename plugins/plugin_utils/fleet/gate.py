@@ -147,7 +147,7 @@ def _settle_fleet(
     # Who runs the phases one by one brings all nodes through each of them.
     if ask.phases == PHASES:
         problems += ranges.cut_off(fabric, states, ask.lost)
-    notes = retiring_notes(held)
+    notes = [*retiring_notes(held), *ranges.unknown(fabric, states, ask.lost)]
     for owner, cidrs in silent.items():
         notes += [f"{owner}: {cidr} stays, because {owner} was not asked" for cidr in cidrs]
     return problems, notes

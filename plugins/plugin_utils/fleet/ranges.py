@@ -184,9 +184,11 @@ def cut_off(fabric: Fabric, states: States, lost: frozenset[str]) -> Iterator[Pr
     for name, state in sorted(states.items()) if away else ():
         entries = plan_node(fabric, name, peers=peers).entries if name in fabric.by_name else ()
         for peer, _backends, objects in entries:
-            # Without BGP of its own a node is unknown to those who still learn.
-            leaves = bool(state.frr_conf) and not learns(fabric)
-            if peer.name in away and (leaves or _way_changes(objects, state)):
+            # Without BGP of its own a node is unknown to those who still learn, and with it alone
+            # it learns nothing.
+            speaks = bool(state.frr_conf)
+            turns = speaks != learns(fabric) and (speaks or bool(state.routes))
+            if peer.name in away and (turns or _way_changes(objects, state)):
                 del away[peer.name]
                 yield Problem(
                     f"nodes.{peer.name}",
@@ -197,6 +199,30 @@ def cut_off(fabric: Fabric, states: States, lost: frozenset[str]) -> Iterator[Pr
                     "over all nodes (playbooks add, switch, remove); or take it out of the "
                     "inventory, or name it in podnet_lost_nodes",
                 )
+
+
+def unknown(fabric: Fabric, states: States, lost: frozenset[str]) -> list[str]:
+    """One line on ranges that their nodes get in this run and others do not hear of, if any."""
+    new = [
+        name
+        for name, state in states.items()
+        if name in fabric.by_name and set(fabric.by_name[name].pod_cidrs) - _recorded(state)
+    ]
+    away = [n.name for n in fabric.nodes if n.name not in states and n.name not in lost]
+    if not new or not away:
+        return []
+    return [
+        f"new pod CIDRs of {_few(new)} are not reached from {_few(away)} before a run in which"
+        f" {'these are' if len(away) > 1 else 'this is'}, too"
+    ]
+
+
+def _few(names: list[str]) -> str:
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+
+
+def _recorded(state: State) -> set[str]:
+    return {str(ipaddress.ip_interface(text).network) for text in state.recorded_addresses}
 
 
 def _way_changes(objects: tuple[KernelObject, ...], state: State) -> bool:

@@ -67,7 +67,11 @@ s held; held=; [ ! -e /etc/podnet/underlay.sysctl ] || while read -r a b; do
   case $a in '#'*) ;; *) echo "$a $b"; held="$held $a" ;; esac
 done </etc/podnet/underlay.sysctl
 s node
+[ -O /etc ] || echo unprivileged=yes
 if cd -P /etc/podnet/current 2>/dev/null; then echo "current=$PWD"; cd /; fi
+[ ! -e /etc/podnet/current/manifest.json ] || while read -r a b; do
+  case $a in '"node":') echo "name=$b"; break ;; esac
+done </etc/podnet/current/manifest.json
 c=; for f in /etc/podnet/generations/*; do c="$c ${f##*/}"; done
 echo "generations=$c"
 if [ -d /etc/podnet/txn ]; then

@@ -68,7 +68,9 @@ class State:
     """One node as it is.
 
     Attributes:
-        foreign_links: names of bridges and VXLAN devices without podnet's mark.
+        privileged: whether it was root that looked.
+        name: what the inventory called the node when its current generation was made.
+        foreign_links: names of interfaces without podnet's mark.
         addresses: addresses on the bridge, whoever put them there.
         recorded_addresses: those that the current generation put there.
         onlink: destinations that the node reaches without a router, in any table.
@@ -102,6 +104,8 @@ class State:
         plugins: CNI plugin → CNI versions that it speaks; empty tuple when it is missing.
     """
 
+    privileged: bool = True
+    name: str = ""
     links: tuple[Link, ...] = ()
     foreign_links: tuple[str, ...] = ()
     addresses: tuple[Address, ...] = ()
@@ -171,20 +175,20 @@ def parse(output: str, wanted: frozenset[str]) -> State:
 
 def _state(sections: Mapping[str, str], wanted: frozenset[str]) -> State:
     kernel = kernel_of(sections["asked"], sections["ip"])
-    links, foreign_links = _links(kernel, sections["networkd"])
+    links = _links(kernel, sections["networkd"])
     node = dict(line.partition("=")[::2] for line in sections["node"].splitlines())
-    learned = _learned(kernel.routes) if "podnet/watchfrr" in node.get("frr", "") else {}
+    learned = _learned(kernel.routes, node)
     routes, foreign_routes, ra_devices = _routes(kernel.routes, wanted, learned)
     # Neighbours and FDB entries are podnet's on its VXLAN devices alone; on the bridge anybody
     # may have some.
     own = frozenset(link.name for link in links if link.vxlan)
     recorded, (inet, bridged) = sections["nft"].split(), _tables(sections["tables"])
     tables, sets = _recorded(inet, bridged), _sets(inet)
-    intact = len(recorded) == 2 and tables == recorded[1]
-    current = node.get("current", "").rpartition("/")[2]
     return State(
+        privileged="unprivileged" not in node,
+        name=node.get("name", "").strip('",'),
         links=links,
-        foreign_links=foreign_links,
+        foreign_links=_foreign(kernel, sections["ports"].split(), links),
         addresses=tuple(_addresses(kernel, frozenset(link.name for link in links))),
         recorded_addresses=tuple(interfaces(sections["recorded"])),
         routes=routes,
@@ -198,12 +202,12 @@ def _state(sections: Mapping[str, str], wanted: frozenset[str]) -> State:
         underlay=tuple(_underlay(kernel, sections)),
         files={path: sha for sha, path in words(sections["files"])},
         links_to=pairs(sections["symlinks"], " ", ""),
-        nft_loaded=recorded[0] if intact else "",
+        nft_loaded=recorded[0] if recorded[1:] == [tables] else "",
         nft_present=bool(tables),
         senders={name: items for name, items in sets.items() if name.startswith("vteps")},
         untranslated=_untranslated(inet, sets),
         contested=_contested(bridged, sections["ports"].split()),
-        generation=next(numbers(current), None),
+        generation=next(numbers(node.get("current", "").rpartition("/")[2]), None),
         generations=tuple(sorted(numbers(node["generations"]))),
         reservations=tuple(reservations(sections["reservations"])),
         live=frozenset(sections["live"].split()),
@@ -242,16 +246,15 @@ def _recorded(inet: str, bridged: str) -> str:
     return hashlib.sha256(f"{listing}\n".encode()).hexdigest() if listing else ""
 
 
-def _links(kernel: Kernel, networkd: str) -> tuple[tuple[Link, ...], tuple[str, ...]]:
+def _links(kernel: Kernel, networkd: str) -> tuple[Link, ...]:
     """Own ones have the altname, or networkd made them by podnet's own file: files with the number
     of an interface as their name."""
-    own, foreign = [], []
+    own = []
     made = {path.rpartition("/")[2] for path in networkd.split()}
     kinds = ("bridge", "vxlan")
     for name, item in ((n, i) for n, i in kernel.interfaces.items() if kind_of(i) in kinds):
         marked = ALTNAME_PREFIX + name in item.get("altnames", [])
         if not marked and str(item.get("ifindex")) not in made:
-            foreign.append(name)
             continue
         data = item["linkinfo"].get("info_data", {})
         vxlan = None
@@ -260,7 +263,13 @@ def _links(kernel: Kernel, networkd: str) -> tuple[tuple[Link, ...], tuple[str, 
             vxlan = Vxlan(data["id"], data["port"], local, bool(data.get("learning", False)))
         up = "UP" in item["flags"]
         own.append(Link(name, item["address"], item["mtu"], vxlan, up, marked))
-    return tuple(own), tuple(foreign)
+    return tuple(own)
+
+
+def _foreign(kernel: Kernel, ports: list[str], links: tuple[Link, ...]) -> tuple[str, ...]:
+    """Every other name that an interface has, of whatever kind it is."""
+    own = {link.name for link in links}
+    return tuple(name for name in dict.fromkeys((*kernel.interfaces, *ports)) if name not in own)
 
 
 def _busy(kernel: Kernel) -> frozenset[str]:
@@ -277,7 +286,10 @@ def _addresses(kernel: Kernel, own: frozenset[str]) -> Iterator[Address]:
                 yield Address(name, f"{entry['local']}/{entry['prefixlen']}")
 
 
-def _learned(routes: list[dict[str, Any]]) -> dict[str, tuple[str, ...]]:
+def _learned(routes: list[dict[str, Any]], node: Mapping[str, str]) -> dict[str, tuple[str, ...]]:
+    """An FRR that has ended leaves them behind, and podnet's are still podnet's."""
+    if not node.get("frr_conf"):
+        return {}
     return {item["dst"]: next_hops(item) for item in routes if item.get("protocol") == "bgp"}
 
 
