@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.podnet.fabric.plugins.plugin_utils.causes.legacy import objects_of
-from ansible_collections.podnet.fabric.plugins.plugin_utils.causes.matches import Packet
+from ansible_collections.podnet.fabric.plugins.plugin_utils.causes.matches import Packet, shown
 from ansible_collections.podnet.fabric.plugins.plugin_utils.causes.rules import Ruleset
 from hypothesis import given
 from hypothesis import strategies as st
@@ -77,10 +77,30 @@ def prefix(address: str, length: int) -> Object:
         ((UNKNOWN, DROP), PING, [("drop", False)]),
         ((match(("ip", "saddr"), "10.9.9.9"), UNKNOWN, DROP), PING, []),
         (({"counter": None}, {"reject": None}), PING, [("reject", True)]),
+        ((match(("icmp", "type"), "echo-request"), DROP), PING, [("drop", True)]),
+        ((match(("icmp", "type"), "echo-reply"), DROP), PING, []),
+        ((match(("icmp", "type"), "destination-unreachable"), DROP), PING, [("drop", False)]),
+        ((match(("icmpv6", "type"), "echo-request"), DROP), SIX, [("drop", True)]),
+        ((match(("icmpv6", "type"), {"set": ["nd-router-advert"]}), DROP), SIX, [("drop", False)]),
+        ((match(("icmpv6", "type"), "echo-request"), DROP), PING, []),
     ],
 )
 def test_one_rule(expr: tuple[Object, ...], packet: Packet, found: list[tuple[str, bool]]) -> None:
     assert seen(packet, base(), rule(*expr)) == found
+
+
+def test_a_rule_is_told_as_nft_writes_it() -> None:
+    protocols = meta("l4proto", {"set": ["icmp", "ipv6-icmp"]})
+    ports = match(("tcp", "dport"), {"set": [22, {"range": [7000, 8000]}]})
+    for expr, text in (
+        (protocols, "l4proto == { icmp, ipv6-icmp } drop"),
+        (ports, "tcp dport == { 22, 7000-8000 } drop"),
+        (
+            match(("ip", "saddr"), {"set": [prefix("10.64.1.0", 24)]}),
+            "ip saddr == { 10.64.1.0/24 } drop",
+        ),
+    ):
+        assert shown((expr, DROP)) == text
 
 
 def test_an_accept_before_it_ends_the_way_in_its_chain_only() -> None:

@@ -36,6 +36,9 @@ def inner(trip: Trip, node: str) -> Iterator[Certain]:
                 yield _cause(node, item, "packets leave with the pod's own address"), item.sure
 
 
+_BETWEEN = "between the nodes' underlay addresses"
+
+
 def delivered(trip: Trip) -> Iterator[Certain]:
     """Rules on a node that see what pods elsewhere send to the node itself."""
     node, dev = trip.target, trip.arrival(trip.target)
@@ -61,7 +64,7 @@ def encapsulated(trip: Trip, node: str) -> Iterator[Certain]:
     for hook in ("output", "postrouting") if out else ("prerouting", "input"):
         for item in trip.scene.rulesets[node].verdicts(hook, packet):
             if item.what in ENDS:
-                yield _cause(node, item, expected), item.sure
+                yield _cause(node, item, expected, f"UDP port {port} {_BETWEEN}"), item.sure
 
 
 def speaking(trip: Trip, node: str, addresses: tuple[str, str]) -> Iterator[Certain]:
@@ -79,7 +82,8 @@ def speaking(trip: Trip, node: str, addresses: tuple[str, str]) -> Iterator[Cert
                 for item in trip.scene.rulesets[node].verdicts(hook, packet):
                     if item.what in ENDS:
                         expected = f"TCP port {BGP_PORT} passes between the nodes"
-                        yield _cause(node, item, expected), item.sure
+                        accepted = f"TCP port {BGP_PORT} {_BETWEEN}"
+                        yield _cause(node, item, expected, accepted), item.sure
 
 
 def _ends(trip: Trip, node: str) -> tuple[str, str]:
@@ -114,13 +118,13 @@ def _state(trip: Trip) -> str:
     return "established" if trip.answers else "new"
 
 
-def _cause(node: str, item: Verdict, expected: str) -> Cause:
+def _cause(node: str, item: Verdict, expected: str, accepted: str = "the pod CIDRs") -> Cause:
     found = item.text if item.sure else f"{item.text} (may match; not all of it is understood)"
     if item.where.split()[1] == "legacy":
         tool = "ip6tables-legacy" if item.where.startswith("ip6") else "iptables-legacy"
-        repair = f"accept the pod CIDRs before it, with {tool}"
+        repair = f"accept {accepted} before it, with {tool}"
     else:
-        repair = f"accept the pod CIDRs before it in {item.where}"
+        repair = f"accept {accepted} before it in {item.where}"
         if item.handle:
             repair = f"nft delete rule {item.where} handle {item.handle}, or {repair}"
     return Cause(node, "foreign rule", item.where, expected, found, repair)

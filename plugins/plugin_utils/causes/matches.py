@@ -87,8 +87,10 @@ def _field(protocol: str, name: str, packet: Packet, six: bool) -> Any:
         # A port chosen by chance is hardly the one that a rule names, and may be.
         return {"sport": packet.sport, "dport": packet.dport}.get(name) or None
     if protocol in ("icmp", "icmpv6"):
-        spoken = {"icmp": "icmp", "icmpv6": "ipv6-icmp"}[protocol]
-        return None if packet.protocol == spoken else ""
+        if packet.protocol != {"icmp": "icmp", "icmpv6": "ipv6-icmp"}[protocol]:
+            return ""
+        echo = {"new": "echo-request", "established": "echo-reply"}
+        return echo.get(packet.state) if name == "type" else None
     return None
 
 
@@ -104,6 +106,8 @@ def _among(value: Any, right: Any, packet: Packet, sets: Sets) -> bool | None:
         return None if elements is None else _among(value, list(elements), packet, sets)
     if isinstance(right, str) and right.endswith("*"):
         return str(value).startswith(right[:-1])
+    if str(value).startswith("echo-") and not str(right).startswith("echo-"):
+        return None  # without neighbours, or errors that tell an MTU, echoes may be lost as well
     if isinstance(value, str) and isinstance(right, str):
         aliases = {"icmpv6": "ipv6-icmp", "ipv6": "ipv6"}
         return value == aliases.get(right, right)
@@ -159,7 +163,14 @@ def _match(value: Mapping[str, Any]) -> str:
     left = value["left"] if isinstance(value["left"], dict) else {}
     parts = left.get("payload") or left.get("meta") or left.get("ct") or {}
     name = " ".join(str(v) for v in parts.values()) if isinstance(parts, dict) else "?"
-    right = value["right"]
+    return f"{name} {value['op']} {_right(value['right'])}"
+
+
+def _right(right: Any) -> str:
     if isinstance(right, dict) and "prefix" in right:
-        right = f"{right['prefix']['addr']}/{right['prefix']['len']}"
-    return f"{name} {value['op']} {right}"
+        return f"{right['prefix']['addr']}/{right['prefix']['len']}"
+    if isinstance(right, dict) and "range" in right:
+        return "-".join(map(str, right["range"]))
+    if isinstance(right, dict) and "set" in right:
+        return f"{{ {', '.join(map(_right, right['set']))} }}"
+    return str(right)
