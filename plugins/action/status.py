@@ -122,26 +122,30 @@ def _status(
 ) -> dict[str, Any]:
     hosts = list(runs)
     due = [host for host in hosts if runs[host]["phases"]]
-    lines = [*overview(states, runs), *decision.notes]
     more = [f"{host} was not reached" for host in away]
-    more += [f"not rendered: {path}" for path in stale]
+    other = [f"{path}: not what the inventory says; run plan" for path in stale]
     # What concerns a device is a problem of each family's address on it.
     problems = list(dict.fromkeys(map(str, decision.problems)))
     found = differences(runs) + [f"{host}: not reached" for host in away]
-    found += [f"{path}: not what the inventory says; run plan" for path in stale]
+    found += other
     named = [*problems, *wrong.blind, *cause_lines(wrong.causes)]
     found = [*dict.fromkeys(found), *named]
     summary = f"{nodes_read(len(hosts))}, {len(due)} differ"
     if problems:
         summary += f", {len(problems)} problem{'s' if len(problems) > 1 else ''}"
+    if wrong.causes:
+        summary += f", FRR wrong on {len({cause.node for cause, _ids in wrong.causes})}"
     causes = [{**cause.to_dict(), "results": list(ids)} for cause, ids in wrong.causes]
     saved = {"nodes": _plain(states, runs), "notes": decision.notes, "causes": causes}
     workspace.save("status.json", saved)
     done = {"changed": False, "differences": found, "causes": causes, "podnet_summary": summary}
+    # What is a difference as well is said there.
+    lines = [*overview(states, runs), *(n for n in decision.notes if not drift or n not in found)]
     if drift and found:
-        text = "\n".join([*lines, "", *table(runs), "", *found])
+        blocks = ["\n".join(block) for block in (lines, table(runs), found) if block]
+        text = "\n\n".join(blocks)
         return {**done, "failed": True, "msg": text}
-    return {**done, "podnet_lines": [*lines, *more, *"\n".join(named).splitlines()]}
+    return {**done, "podnet_lines": [*lines, *more, *other, *"\n".join(named).splitlines()]}
 
 
 def _not_rendered(workspace: Workspace, runs: dict[str, Any]) -> list[str]:

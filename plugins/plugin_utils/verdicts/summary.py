@@ -205,7 +205,8 @@ def problem_lines(problems: Sequence[Problem]) -> list[str]:
     for problem in problems[:SHOWN]:
         number = f"{len(problem.ids)} check{'s' * (len(problem.ids) != 1)}"
         kinds = [what for what, _count in problem.affected]
-        more = f" and {len(kinds) - KINDS} more kinds" if len(kinds) > KINDS else ""
+        rest = len(kinds) - KINDS
+        more = f" and {rest} more kind{'s' if rest > 1 else ''}" if rest > 0 else ""
         what = ", ".join(kinds[:KINDS]) + more
         head = f"{WORDS[problem.status]:<4} {problem.title} ({number}: {what})"
         lines += textwrap.wrap(head, MESSAGE, subsequent_indent=" " * 5)

@@ -126,7 +126,7 @@ await() {  # COMMAND FILE
     "$1" >"$work/there"
     grep -vxFf "$work/there" "$2" >"$work/lacking" || return 0
     uptime; waited=$((v - begun))
-    relied=$(grep -xFf "$txn/files/relied" "$work/lacking" | head -n 5 | tr '\n' ' ')
+    relied=$(grep -xFf "$txn/files/relied" "$work/lacking" | awk 'NR < 6 { print } END { if (NR > 5) print "and " (NR - 5) " more" }' | tr '\n' ' ')
     if [ -z "$relied" ] && [ $waited -ge 20 ]; then return 0; fi
     [ $waited -lt 60 ] || break
     sleep 0.5
