@@ -11,7 +11,7 @@ with pods are let through unmasqueraded before anybody has an address there.
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
@@ -76,7 +76,7 @@ def _tunnels(fabric: Fabric, plan: NodePlan, checked: bool) -> dict[str, list[st
     return {
         "arriving": arriving if untracked(fabric) else [],
         "leaving": leaving if untracked(fabric) else [],
-        "tunnel_rules": [tunnel_rule(link) for link in links if checked],
+        "tunnel_rules": [*map(tunnel_rule, links), *_in_pieces(links)] if checked else [],
     }
 
 
@@ -104,6 +104,16 @@ def tunnel_rule(link: Link) -> str:
     VRF. What peers send is told by the first comparisons."""
     vxlan = _vxlan(link)
     return f"udp dport {vxlan.port} {_sender(link, '!= ')} {_vni(vxlan)} drop"
+
+
+def _in_pieces(links: list[Link]) -> Iterator[str]:
+    """IPv6 puts packets together behind the input unless they are tracked. The VNI may then be in
+    the second piece: a first one from elsewhere that does not show another VNI is dropped."""
+    for link in links:
+        if family_of(_vxlan(link).local) == "ipv6":
+            first = f"exthdr frag exists udp dport {_vxlan(link).port} {_sender(link, '!= ')}"
+            yield f"{first} @th,96,24 != {_vxlan(link).vni} accept"
+            yield f"{first} drop"
 
 
 def _sender(link: Link, operator: str = "") -> str:
@@ -288,5 +298,5 @@ def _wide(gone: Mapping[str, tuple[str, ...]], old: list[Link]) -> str:
             lines.append(f"add set inet podnet {name} {{ type {_family(name)}_addr; }}")
         if addresses:
             lines.append(f"add element inet podnet {name} {{ {', '.join(addresses)} }}")
-    lines += [f"add rule inet podnet encapsulated {tunnel_rule(link)}" for link in old]
+    lines += [f"insert rule inet podnet encapsulated {tunnel_rule(link)}" for link in old]
     return "\n".join(lines) + "\n"

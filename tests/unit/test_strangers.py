@@ -129,7 +129,7 @@ def test_the_last_device_is_guarded_as_long_as_it_is_there() -> None:
         "add chain inet podnet encapsulated { type filter hook input priority filter; }"
     )
     assert "add element inet podnet vteps4 { 192.0.2.2, 192.0.2.3 }" in wide
-    assert wide[-1] == f"add rule inet podnet encapsulated {rule}"
+    assert wide[-1] == f"insert rule inet podnet encapsulated {rule}"
 
 
 def test_networks_are_let_through_before_pods_have_addresses_there() -> None:
@@ -151,7 +151,7 @@ def test_the_old_device_is_guarded_as_long_as_it_is_there(change: dict[str, int]
     have = State(links=links(), nft_loaded="abc", nft_present=True, senders=WANTED)
     wide = transition(Way(WANTED, links(**change)), have).wide
     rule = "udp dport 4789 ip saddr != @vteps4 @th,96,24 64 drop"
-    assert f"add rule inet podnet encapsulated {rule}" in wide
+    assert f"insert rule inet podnet encapsulated {rule}" in wide
 
 
 def test_an_old_device_of_the_other_family_has_its_own_set() -> None:
