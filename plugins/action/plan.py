@@ -14,14 +14,22 @@ from ansible.plugins.action import ActionBase
 
 from ..plugin_utils.bgp import orphaned
 from ..plugin_utils.hints import Settings, hint
-from ..plugin_utils.intent.hosts import host_variables
+from ..plugin_utils.intent.hosts import host_variables, not_templated
 from ..plugin_utils.intent.model import Fabric
 from ..plugin_utils.intent.parse import parse_fabric
 from ..plugin_utils.intent.problems import Problem, ProblemsError, shown
 from ..plugin_utils.intent.run_values import CHECKED, run_problems
 from ..plugin_utils.peers import overlay_overhead
 from ..plugin_utils.plan import compile_fleet, pod_mtu
+from ..plugin_utils.sources import no_nodes, refuse_unread
 from ..plugin_utils.workspace import Workspace, WorkspaceError
+
+SPEC = {
+    "group": {"type": "str", "default": "podnet"},
+    "output_dir": {"type": "path"},
+    "without": {"type": "list", "elements": "str", "default": []},
+    "look": {"type": "bool", "default": False},
+}
 
 
 class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types
@@ -32,19 +40,17 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> Any:
         result = super().run(tmp, task_vars)
-        _validation, args = self.validate_argument_spec(
-            {
-                "group": {"type": "str", "default": "podnet"},
-                "output_dir": {"type": "path"},
-                "without": {"type": "list", "elements": "str", "default": []},
-            }
-        )
+        _validation, args = self.validate_argument_spec(SPEC)
+        variables = task_vars or {}
         workspace = Workspace(args["output_dir"])
         try:
+            refuse_unread(variables)
+            if args["look"]:
+                return {**result, **_looked(variables, args["group"])}
             # This code runs in a worker; the run is its parent.
             workspace.begin(os.getppid())
-            found = host_variables(task_vars or {}, args["group"])
-            wrong = list(run_problems(self._run_values(task_vars or {})))
+            found = host_variables(variables, args["group"])
+            wrong = self._run_problems(variables)
             with found.named():
                 fabric = _compiled(found.variables, frozenset(args["without"]), wrong)
         except WorkspaceError as error:
@@ -79,10 +85,15 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types
             ),
         }
 
-    def _run_values(self, variables: Mapping[str, Any]) -> dict[str, Any]:
-        """Those that say how to run, as the first node has them."""
-        there = (name for name in CHECKED if name in variables)
-        return {name: self._templar.template(variables[name]) for name in there}
+    def _run_problems(self, variables: Mapping[str, Any]) -> list[Problem]:
+        """Of the variables that say how to run, as the first node has them."""
+        values, problems = {}, []
+        for name in (name for name in CHECKED if name in variables):
+            try:
+                values[name] = self._templar.template(variables[name])
+            except AnsibleError as error:
+                problems.append(not_templated(name, error))
+        return [*problems, *run_problems(values)]
 
     def _hint(self, nodes: int) -> list[str]:
         """At most one line; other connections than ssh have settings of their own."""
@@ -94,6 +105,13 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types
         forks = context.CLIARGS.get("forks") or C.DEFAULT_FORKS
         line = hint(Settings(forks, bool(connection.get_option("pipelining")), args), nodes)
         return [line] if line else []
+
+
+def _looked(variables: Mapping[str, Any], group: str) -> dict[str, Any]:
+    """Nothing to say of a fleet that has nodes, as of a task that was skipped."""
+    if problem := no_nodes(variables, group):
+        raise ProblemsError("the inventory", [problem])
+    return {"changed": False, "skipped": True}
 
 
 def _compiled(

@@ -61,11 +61,10 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from ansible.errors import AnsibleParserError
 from ansible.plugins.inventory import BaseInventoryPlugin
 
-from ..plugin_utils.intent.problems import ProblemsError
 from ..plugin_utils.intent.rows import enter, from_kubernetes
+from ..plugin_utils.sources import reading
 
 
 class InventoryModule(BaseInventoryPlugin):  # type: ignore[misc]  # ansible ships no types
@@ -77,16 +76,16 @@ class InventoryModule(BaseInventoryPlugin):  # type: ignore[misc]  # ansible shi
     def parse(self, inventory: Any, loader: Any, path: str, cache: bool = True) -> None:
         super().parse(inventory, loader, path, cache)
         self._read_config_data(path)
-        try:
-            data = json.loads(self._saved(path) if self.get_option("file") else self._asked())
+        file = self._file(path)
+        with reading(path, str(file or "kubectl"), str(file) if file else None):
+            data = json.loads(file.read_text(encoding="utf-8") if file else self._asked())
             label = str(self.get_option("segment_label"))
             hosts = from_kubernetes(data, label, bool(self.get_option("require_pod_cidrs")))
-        except (OSError, ValueError, ProblemsError) as error:
-            raise AnsibleParserError(f"{self.get_option('file') or 'kubectl'}: {error}") from error
         enter(inventory, str(self.get_option("group")), hosts)
 
-    def _saved(self, path: str) -> str:
-        return (Path(path).parent / str(self.get_option("file"))).read_text(encoding="utf-8")
+    def _file(self, path: str) -> Path | None:
+        saved = self.get_option("file")
+        return Path(path).parent / str(saved) if saved else None
 
     def _asked(self) -> str:
         command = ["kubectl", "get", "nodes", "-o", "json"]

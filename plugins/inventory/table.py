@@ -59,11 +59,10 @@ file: nodes.csv
 from pathlib import Path
 from typing import Any
 
-from ansible.errors import AnsibleParserError
 from ansible.plugins.inventory import BaseInventoryPlugin
 
-from ..plugin_utils.intent.problems import ProblemsError
 from ..plugin_utils.intent.rows import enter, from_table
+from ..plugin_utils.sources import reading
 
 
 class InventoryModule(BaseInventoryPlugin):  # type: ignore[misc]  # ansible ships no types
@@ -77,8 +76,6 @@ class InventoryModule(BaseInventoryPlugin):  # type: ignore[misc]  # ansible shi
         self._read_config_data(path)
         table = Path(path).parent / str(self.get_option("file"))
         columns = {str(k): str(v) for k, v in dict(self.get_option("columns")).items()}
-        try:
+        with reading(path, str(table), str(table)):
             hosts = from_table(table.name, table.read_text(encoding="utf-8-sig"), columns)
-        except (OSError, UnicodeDecodeError, ProblemsError) as error:
-            raise AnsibleParserError(f"{table}: {error}") from error
         enter(inventory, str(self.get_option("group")), hosts)

@@ -14,6 +14,8 @@ description:
     says.
   - Reports every problem of the inventory together, each with where, what, expected, found and
     remedy.
+  - Refuses an inventory of which Ansible could not read a source. Ansible itself only warns of it,
+    and goes on without the nodes of that source.
   - Runs once, on the controller, and opens no connection.
 options:
   group:
@@ -25,6 +27,12 @@ options:
     type: list
     elements: str
     default: []
+  look:
+    description:
+      - Only look whether Ansible could read every source of the inventory, and whether the group
+        has nodes. Where that is so, the task counts as skipped.
+    type: bool
+    default: false
 extends_documentation_fragment:
   - podnet.fabric.output_dir
   - podnet.fabric.attributes

@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parents[2]
 CORE = ROOT / "plugins/plugin_utils"
 
 # The controller's files are one room's business, the nodes another's; all else in the core is pure.
-IMPURE = {"workspace.py", "exchange.py", "reach.py", "parallel.py"}
+IMPURE = {"workspace.py", "exchange.py", "reach.py", "parallel.py", "sources.py"}
 SYSTEM = {
     *("ansible", "ansible_collections", "asyncio", "glob", "os", "pathlib", "random", "requests"),
     *("shutil", "signal", "socket", "subprocess", "sys", "tempfile", "threading", "time", "urllib"),

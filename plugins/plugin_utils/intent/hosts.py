@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any
 
 from . import kubespray
-from .problems import PREFIX
+from .problems import PREFIX, Problem, ProblemsError, printable
 from .tool_keys import TOOL_KEYS
 
 
@@ -18,26 +18,35 @@ def host_variables(task_vars: Mapping[str, Any], group: str) -> kubespray.Transl
 
     Taken from the inventory of all hosts, whatever `--limit` says: what a node needs depends
     on peers that this run may not touch.
+
+    Raises:
+        ProblemsError: every value that cannot be templated or decrypted.
     """
     hostvars = task_vars["hostvars"]
     own: dict[str, dict[str, Any]] = {}
     theirs: dict[str, dict[str, Any]] = {}
     shared: Shared = {}
+    failed: Failed = {}
     for host in map(str, task_vars["groups"].get(group, [])):
         values = hostvars.raw_get(host)
         names = frozenset(map(str, values))
         templated = partial(hostvars.__getitem__, host)
         mine = (name for name in names if name.startswith(PREFIX))
-        own[host] = _plain(values, templated, mine, shared)
+        read = partial(_plain, values, templated, shared=shared, failed=failed, host=host)
+        own[host] = read(mine)
         needed = kubespray.needed(own[host], names, host)
         if needed is not None:
-            theirs[host] = _plain(values, templated, needed, shared)
+            theirs[host] = read(needed)
+    if failed:
+        raise ProblemsError("the inventory", _all_failed(failed))
     return kubespray.translate(own, theirs)
 
 
 # Identity of a value of Ansible's → the value, which keeps its identity while it is here, and its
 # plain form; None where it has to be asked for host by host.
 Shared = dict[int, tuple[Any, Any]]
+# Variable and what Ansible said of it → the hosts where it did, the first one first.
+Failed = dict[tuple[str, str], list[str]]
 MARKS = ("{{", "{%", "{#")
 
 
@@ -45,7 +54,10 @@ def _plain(
     raw: Mapping[str, Any],
     templated: Callable[[], Mapping[str, Any]],
     names: Iterable[str],
+    *,
     shared: Shared,
+    failed: Failed,
+    host: str,
 ) -> dict[str, Any]:
     """Through JSON: Ansible's values are tagged subclasses, which must not travel further.
 
@@ -62,9 +74,34 @@ def _plain(
             shared[id(value)] = (value, _through_json(value) if _is_fixed(value) else None)
         plain = shared[id(value)][1]
         if plain is None and value is not None:
-            plain = _through_json(templated()[name])
+            try:
+                plain = _through_json(templated()[name])
+            except Exception as error:  # Ansible's own types of errors, which are not known here
+                failed.setdefault((name, str(error)), []).append(host)
+                continue
         found[name] = plain
     return found
+
+
+def not_templated(where: str, error: object, more: int = 0) -> Problem:
+    """``error``: what Ansible said. ``more``: on how many other hosts."""
+    said = printable(" ".join(str(error).split()))
+    said = said if len(said) <= 160 else said[:159] + "…"
+    return Problem(
+        where,
+        "its value cannot be read",
+        "a value, or a template of variables that are set",
+        f"{said}{f'; the same on {more} more' if more else ''}",
+        "set what the template names, or correct it; an encrypted value needs its vault's password",
+    )
+
+
+def _all_failed(failed: Failed) -> list[Problem]:
+    """What a whole group has is said once."""
+    return [
+        not_templated(f"nodes.{hosts[0]}.{name}", error, len(hosts) - 1)
+        for (name, error), hosts in failed.items()
+    ]
 
 
 def _is_fixed(value: Any) -> bool:
