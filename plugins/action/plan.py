@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sized
 from typing import Any
 
 from ansible import constants as C
@@ -60,7 +60,6 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types
         except AnsibleError as error:
             return {**result, "failed": True, "msg": f"The inventory cannot be read: {error}"}
         workspace.save_fabric(fabric)
-        segments = len(fabric.segments)
         return {
             **result,
             "changed": False,
@@ -79,7 +78,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types
             "overlay_overhead": overlay_overhead(fabric),
             "podnet_lines": [*found.notes(), *self._hint(len(fabric.nodes))],
             "podnet_summary": (
-                f"{len(fabric.nodes)} nodes in {segments} segment{'s' if segments > 1 else ''}, "
+                f"{_counted(fabric.nodes, 'node')} in {_counted(fabric.segments, 'segment')}, "
                 f"mode {fabric.mode}, {' and '.join(fabric.families)}, "
                 f"pod MTU {pod_mtu(fabric)}"
             ),
@@ -105,6 +104,10 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types
         forks = context.CLIARGS.get("forks") or C.DEFAULT_FORKS
         line = hint(Settings(forks, bool(connection.get_option("pipelining")), args), nodes)
         return [line] if line else []
+
+
+def _counted(items: Sized, word: str) -> str:
+    return f"{len(items)} {word}{'s' if len(items) != 1 else ''}"
 
 
 def _looked(variables: Mapping[str, Any], group: str) -> dict[str, Any]:
