@@ -13,6 +13,7 @@ from ..plugin_utils.causes.lines import cause_lines, model_lines
 from ..plugin_utils.causes.suspects import Scene
 from ..plugin_utils.causes.walk import causes, disagreements
 from ..plugin_utils.exchange import Exchange
+from ..plugin_utils.fleet.history import elsewhere
 from ..plugin_utils.frr import with_password
 from ..plugin_utils.kernel.state import UnreadableError
 from ..plugin_utils.report.since import failed_before
@@ -105,6 +106,10 @@ def _name(workspace: Workspace, hosts: list[str]) -> dict[str, Any]:
     data = [{**cause.to_dict(), "results": list(ids)} for cause, ids in found]
     workspace.save("observed/causes.json", {"began": saved["began"], "causes": data})
     lines = [*cause_lines(found), *blind] or ["what failed stands above; no pair of nodes did"]
+    # In the middle of a change nodes have the generation before it.
+    settled = {host: item.manifest for host, item in looks.items() if not item.state.pending}
+    if other := elsewhere(fabric, settled):
+        lines = [*str(other).splitlines(), "", *lines]
     previous = _maybe(workspace, "observed/results.previous.json")
     if began := failed_before(previous, saved["results"]):
         text = f"All of it failed in the verification that began {began} as well. {LEAVE_OUT}"

@@ -24,6 +24,7 @@ from ..plugin_utils.speakers.heard import Heard
 from ..plugin_utils.speakers.look import script as speaker_script
 from ..plugin_utils.speakers.wanted import whole
 from ..plugin_utils.verdicts import summary as lines_of
+from ..plugin_utils.verdicts.asked import strangers
 from ..plugin_utils.verdicts.checks import targets_of
 from ..plugin_utils.verdicts.judge import judge
 from ..plugin_utils.verdicts.learned import read_heard
@@ -102,13 +103,13 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types
 
     def _begin(self, args: Mapping[str, Any]) -> dict[str, Any]:
         """Forget what an earlier verification saw, and note what this one is asked for."""
-        fabric = self._workspace.fabric()
-        known = {node.name for node in fabric.nodes}
+        known = set(self._workspace.fabric().by_name)
+        play = {str(host) for host in self._vars["ansible_play_hosts_all"]}
+        # A rollback has nothing to do with a node that was not there then.
+        here = {host for host in play if host in known or not self._workspace.is_left_out(host)}
         without = {str(name) for name in args["without"]}
-        if strange := sorted(without - known):
-            text = f"podnet_verify_without: expected nodes of the fleet, found {', '.join(strange)}"
-            return {"failed": True, "msg": f"{text}; correct the names"}
-        hosts = sorted({str(host) for host in self._vars["ansible_play_hosts_all"]} - without)
+        if wrong := strangers(str(self._workspace.state), known, here, without):
+            return {"failed": True, "msg": wrong}
         outside = []
         for item in args["outside"]:
             try:
@@ -120,7 +121,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types
         turn = self._turn(bool(args["only"]))
         self._forget()
         run = {
-            "asked": [host for host in hosts if host in known],
+            "asked": sorted(here - without),
             "port": int(args["port"]),
             "outside": outside,
             "only": [str(name) for name in args["only"]],

@@ -13,7 +13,8 @@ description:
   - Every stage is one task for all nodes of the play. Nodes need Python 3.8; one is asked over
     Ansible's own connection to it, by the interpreter in C(ansible_python_interpreter) if that is
     set.
-  - Stage V(begin) forgets earlier observations and notes what is asked for.
+  - Stage V(begin) forgets earlier observations and notes what is asked for. It fails where the last
+    plan does not know all nodes of the play.
   - Stage V(observe) starts two probe pods on every node and sends each node's probes from inside
     them, V(measure) says how fast one way of each kind is, and V(stop) removes the pods. What a
     node reported is saved below C(.podnet/observed/).

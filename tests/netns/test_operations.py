@@ -4,6 +4,7 @@ remove nodes, run slices. One lab; each test leaves the fleet as the inventory s
 
 from __future__ import annotations
 
+import copy
 import re
 import subprocess
 from collections.abc import Iterator
@@ -73,6 +74,7 @@ def test_status_names_what_retires_and_who_holds_it(fleet: Fleet) -> None:
     assert f"node-1: 10.64.1.0/24 retires; held by {old['addresses']['ipv4']} (old" in status
     drift = fleet.play("drift")
     assert drift.returncode == 0, f"a range that retires is no drift: {drift.stdout}"
+    fleet.play("verify", check=True)
     pod(fleet, ONE, "old", state="absent")
     leak = (
         "mkdir -p /var/lib/cni/networks/podnet; echo gone >/var/lib/cni/networks/podnet/10.64.1.77"
@@ -125,6 +127,49 @@ def test_drift_names_rendered_files_that_the_inventory_does_not_give(fleet: Flee
     fleet.play("drift", check=True)
 
 
+# --- verify -------------------------------------------------------------------------------------
+
+
+def test_verify_judges_by_the_inventory_that_it_is_given(fleet: Fleet) -> None:
+    """Not by what was planned in this folder before: a review of something else, or fewer nodes."""
+    mine = fleet.data
+    fleet.data = copy.deepcopy(mine)
+    edit(fleet, change_cidr)
+    fleet.play("plan", check=True)
+    edit(fleet, lambda _vars, hosts: hosts.pop(TWO))
+    fleet.data, fewer = mine, fleet.data
+    fleet.write()
+    assert "6 of 6 pairs verified" in fleet.play("verify", check=True).stdout
+    fewer["podnet"]["hosts"][ONE] = mine["podnet"]["hosts"][ONE]
+    fleet.data = fewer
+    fleet.write()
+    fleet.play("site", check=True)
+    fleet.data = mine
+    fleet.write()
+    limited = fleet.play("verify", "--limit", f"{ONE},{THREE}", check=True).stdout
+    assert "2 of 2 pairs verified, only 2 of 3 nodes were asked for" in limited
+    blind = fleet.play("verify")
+    assert blind.returncode == 2 and "2 of 6 pairs verified" in blind.stdout
+    assert "CAUSE node-1: route 10.64.2.0/24" in blind.stdout
+    assert "applied last" not in blind.stdout, "what each of them was told is the same"
+
+
+def test_verify_says_that_the_inventory_was_not_applied(fleet: Fleet) -> None:
+    """Its causes are then the way to that inventory, and its repairs half of a change."""
+    edit(fleet, change_cidr)
+    edit(fleet, other_vni)
+    done = fleet.play("verify")
+    assert done.returncode == 2
+    said = "the inventory: says otherwise than what was applied last to node-1\n"
+    assert said in done.stdout and "podnet_vni: 64 -> 65" in done.stdout
+    assert "nodes.node-1.podnet_pod_cidrs: ['10.64.1.0/24'" in done.stdout
+    fleet.play("site", check=True)
+    fleet.play("verify", check=True)
+    fleet.ssh(ONE, "ip route del 10.64.3.0/24 proto 112")
+    broken = fleet.play("verify")
+    assert broken.returncode == 2 and "applied last" not in broken.stdout
+
+
 # --- review -------------------------------------------------------------------------------------
 
 
@@ -170,6 +215,7 @@ def test_probes_that_fail_take_the_change_back_at_once(fleet: Fleet) -> None:
     edit(fleet, other_port)
     done = site(fleet)
     assert done.returncode and "taken back on node-1, node-2, node-3" in done.stdout
+    assert "applied last" not in done.stdout, "it is just being applied"
     fleet.ssh(THREE, "nft delete table inet eater")
     assert_same(dumps(fleet), before)
 

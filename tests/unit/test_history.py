@@ -10,6 +10,7 @@ import pytest
 from ansible_collections.podnet.fabric.plugins.plugin_utils.fleet.history import (
     PREVIOUS,
     History,
+    elsewhere,
     fleet_before,
     nodes_before,
     read,
@@ -138,3 +139,23 @@ def test_what_nodes_print_is_read() -> None:
 def test_half_an_answer_is_none(text: str) -> None:
     with pytest.raises(ValueError, match="no end"):
         read(text)
+
+
+def test_nodes_that_have_what_another_inventory_gives_are_named() -> None:
+    fabric = compile_fleet({"node-1": intent(1, 65), "node-2": intent(2, 65)})
+
+    def manifest(number: int, **more: Any) -> str:
+        whole = variables_of(fabric, fabric.by_name[f"node-{number}"])
+        return json.dumps({"intent": {**whole, **more}, "retiring": ["10.64.9.0/24"]})
+
+    same = {"node-1": manifest(1), "node-2": manifest(2)}
+    assert elsewhere(fabric, same) is None
+    assert elsewhere(fabric, {}) is None
+    assert elsewhere(fabric, {**same, "node-2": ""}) is None, "a node that has nothing says nothing"
+    assert elsewhere(fabric, {**same, "node-2": "{"}) is None
+    old = elsewhere(fabric, {**same, "node-2": manifest(2, podnet_vni=64)})
+    assert old is not None and old.what.endswith("was applied last to node-2")
+    assert old.found == "podnet_vni: 64 -> 65"
+    many = manifest(1, **{f"podnet_{letter}": 1 for letter in "abcdefghijkl"})
+    cut = elsewhere(fabric, {"node-1": many})
+    assert cut is not None and "and 2 more" in cut.found and "podnet_j: 1 -> None" in cut.found

@@ -258,13 +258,13 @@ def test_kubectl_is_asked_when_nothing_is_saved(
         load(tmp_path, plugin="podnet.fabric.kubernetes", context="other")
 
 
-@pytest.mark.parametrize("playbook", ["drift", "site"])
-def test_an_inventory_without_nodes_is_no_fleet_without_faults(
-    tmp_path: Path, playbook: str
-) -> None:
+@pytest.mark.parametrize("words", ["drift", "site", "verify --tags measure"])
+def test_an_inventory_without_nodes_is_no_fleet_without_faults(tmp_path: Path, words: str) -> None:
     """Ansible itself ends with 0 where no host matches; a typo in -i would be green for ever."""
     (tmp_path / "hosts.yml").write_text("other: {hosts: {worker-1: }}\n", encoding="utf-8")
-    done = run(tmp_path, "ansible-playbook", "-i", "hosts.yml", f"podnet.fabric.{playbook}")
+    playbook, *tags = words.split()
+    command = ["ansible-playbook", "-i", "hosts.yml", f"podnet.fabric.{playbook}", *tags]
+    done = run(tmp_path, *command)
     assert done.returncode == 2, done.stdout
     assert "inventory: no host in the group podnet" in done.stdout
     assert f"none, in {tmp_path / 'hosts.yml'}" in done.stdout

@@ -14,6 +14,7 @@ import pytest
 from ansible_collections.podnet.fabric.plugins.action.verify import ActionModule
 from ansible_collections.podnet.fabric.plugins.plugin_utils import node_python
 from ansible_collections.podnet.fabric.plugins.plugin_utils.exchange import Answer
+from ansible_collections.podnet.fabric.plugins.plugin_utils.verdicts.asked import strangers
 from ansible_collections.podnet.fabric.plugins.plugin_utils.workspace import (
     Workspace,
     node_modules,
@@ -229,6 +230,29 @@ def test_a_node_that_is_left_out_is_neither_asked_nor_judged(tmp_path: Path) -> 
 def test_nobody_can_leave_out_what_is_no_node(tmp_path: Path) -> None:
     answer = Stages(tmp_path, NAMES, {})._begin({**ARGUMENTS, "without": ["node-2"]})
     assert answer["failed"] and "found node-2" in answer["msg"]
+
+
+def test_a_node_that_nobody_planned_is_an_error(tmp_path: Path) -> None:
+    """It is in the inventory of the run; that all others hold is not the answer."""
+    stages = Stages(tmp_path, [*NAMES, "node-04"], {})
+    answer = stages._begin(ARGUMENTS)
+    assert answer["failed"] and "not in the plan: node-04\n" in answer["msg"]
+    assert f"this one is of {', '.join(NAMES)}\n" in answer["msg"]
+    assert "podnet.fabric.verify, which plans first" in answer["msg"]
+    assert not stages.nodes.asked and not (tmp_path / ".podnet/observed").exists()
+
+
+def test_a_node_that_a_rollback_leaves_out_is_not_asked_for(tmp_path: Path) -> None:
+    stages = Stages(tmp_path, [*NAMES, "node-04"], {})
+    stages._workspace.leave_out("node-04")
+    assert stages.whole()["verdict"] == "pass"
+    assert not any(asked.startswith("node-04") for asked in stages.nodes.asked)
+
+
+def test_a_message_names_some_of_many_strangers() -> None:
+    text = strangers("f", {"a"}, {f"n{number:03}" for number in range(200)} | {"a"}, frozenset())
+    assert "n009 and 190 more" in text and "n010" not in text
+    assert strangers("f", {"a"}, {"a"}, {"a"}) == ""
 
 
 def test_pods_are_said_to_be_left_from_before_they_start_until_they_are_gone(

@@ -63,6 +63,7 @@ class Look:
         checksums: packets that were thrown away for their UDP checksum, since boot.
         veth: index of the node's end of the probe pod's veth; 0 when it is not known.
         heard: what FRR says, in mode bgp.
+        manifest: of the current generation, as it lies there; empty where there is none.
     """
 
     state: State
@@ -78,6 +79,7 @@ class Look:
     checksums: int = 0
     veth: int = 0
     heard: Heard | None = None
+    manifest: str = ""
 
 
 def read(fabric: Fabric, name: str, output: str) -> Look:
@@ -117,6 +119,7 @@ def read(fabric: Fabric, name: str, output: str) -> Look:
             checksums=_checksums(sections["checksums"]),
             veth=_veth(sections["pod"]),
             heard=read_heard(sections["speaker"]) if "speaker" in sections else None,
+            manifest=sections["manifest"],
         )
     except (KeyError, ValueError, IndexError) as error:
         raise UnreadableError(f"{type(error).__name__}: {error}") from error

@@ -30,6 +30,7 @@ l rules6; ip -j -6 rule
 l routes4; ip -j -4 route show table all
 l routes6; ip -j -6 route show table all
 l links; ip -j link
+l manifest; cat /etc/podnet/current/manifest.json 2>/dev/null
 l bridged; (cd /proc/sys/net/bridge 2>/dev/null && grep -Hs . bridge-nf-call-ip*tables)
 l checksums; sed -n 's/^Udp: \([0-9]\)/\1/p' /proc/net/snmp
 sed -n 's/^Udp6InCsumErrors *//p' /proc/net/snmp6 2>/dev/null

@@ -12,11 +12,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from ..intent.model import Fabric
 from ..intent.problems import Problem, ProblemsError, shown
-from ..intent.variables import NODE_VARIABLES
+from ..intent.variables import NODE_VARIABLES, variables_of
 from ..kernel.answer import MARKER, numbers
 
 PREVIOUS = "previous"
+SHOWN = 10
 Variables = Mapping[str, Any]
 
 # Every manifest that the node keeps; one round trip. A node that keeps none says so: that it said
@@ -146,6 +148,34 @@ def nodes_before(
     if problems:
         raise ProblemsError("the rollback", problems)
     return Chosen(found, [], _changes(before, found))
+
+
+def elsewhere(fabric: Fabric, manifests: Mapping[str, str]) -> Problem | None:
+    """Nodes that have what another intent gives: that much is wrong with them because an inventory
+    was not applied, or because they went back.
+
+    Args:
+        manifests: node of the fleet → that of its current generation; empty where it has none.
+    """
+    now = {name: intent for name, text in manifests.items() if (intent := _intent(text))}
+    then = {name: variables_of(fabric, fabric.by_name[name]) for name in now}
+    names = [name for name in sorted(now) if now[name] != then[name]]
+    if not names:
+        return None
+    changes = _changes(now, {name: then[name] for name in names})
+    return Problem(
+        "the inventory",
+        f"says otherwise than what was applied last to {_some(names, ', ')}",
+        "one that was applied; until then causes and repairs lead to it from what nodes have",
+        _some(changes, "\n              "),
+        "run podnet.fabric.drift, which names every difference; then run site, or verify with the "
+        "inventory that was applied",
+    )
+
+
+def _some(words: list[str], mark: str) -> str:
+    more = [f"and {len(words) - SHOWN} more"] if len(words) > SHOWN else []
+    return mark.join([*words[:SHOWN], *more])
 
 
 def _number(histories: Mapping[str, History], to: str) -> int:
