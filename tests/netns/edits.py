@@ -14,11 +14,14 @@ from fleet import DUMP, Fleet, without_timers
 
 ONE, TWO, THREE = "node-1", "node-2", "node-3"
 
-# Port 22 is closed for a while, and opens by itself.
+# Port 22 is closed until somebody knocks (`wait_for`), however long a run takes.
+KNOCK = 2222
 WALL = (
     "nft add table inet wall; "
     "nft 'add chain inet wall in { type filter hook input priority 0; }'; "
-    "(nft add rule inet wall in tcp dport 22 drop; sleep 25; nft delete table inet wall) "
+    "(nft add rule inet wall in tcp dport 22 drop; timeout 300 python3 -c 'import socket;"
+    " s = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM);"
+    f' s.bind(("::", {KNOCK})); s.recv(9)\'; nft delete table inet wall) '
     ">/dev/null 2>&1 &"
 )
 SOON = ("-e", "ansible_ssh_timeout=2", "-e", "ansible_ssh_retries=0")
@@ -113,7 +116,14 @@ def everything(fleet: Fleet) -> tuple[dict[str, str], dict[str, str]]:
 
 
 def wait_for(fleet: Fleet, node: str) -> None:
-    """Until SSH gets in again."""
+    """Until SSH gets in again, which a wall lets it from now on."""
+    address = fleet.data["podnet"]["hosts"][node]["podnet_underlay_addresses"][0]
+    family = "AF_INET6" if ":" in address else "AF_INET"
+    knock = (
+        f"socket.socket(socket.{family}, socket.SOCK_DGRAM).sendto(b'x', ('{address}', {KNOCK}))"
+    )
+    near = next(name for name in fleet.nodes if name != node)
+    fleet.ssh(near, f'python3 -c "import socket; {knock}"')
     command = ["ssh", "-F", str(fleet.ssh_config), "-o", "ConnectTimeout=2", node, "true"]
     for _try in range(60):
         if subprocess.run(command, capture_output=True, check=False).returncode == 0:
