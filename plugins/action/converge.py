@@ -283,6 +283,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types
             canary=tuple(map(str, ask["canary"])),
             serial=tuple(ask["serial"]),
             digest=ask["digest"],
+            called=frozenset(map(str, variables["ansible_play_hosts_all"])),
             lost=frozenset(map(str, ask["lost"])),
             # A survey answers with an empty text where there is none.
             released=frozenset(map(str, filter(None, ask["released"]))),

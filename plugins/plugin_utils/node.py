@@ -138,7 +138,9 @@ def changes_for(
     speaker = frr.Speaker(files.conf, plan)
     changes = _told(diff(wanted, have), bool(files.heal), have)
     changes = frr.with_frr(changes, speaker, have)
-    changes = replace(changes, astray=tuple(frr.warnings(speaker, have)))
+    # What is learned follows from the configuration, which this run is about to change.
+    if frr.APPLY not in changes.add:
+        changes = replace(changes, astray=tuple(frr.warnings(speaker, have)))
     staged = {f"generation/{name}": text for name, text in files.definitions.items()}
     staged.update({name: text for name, text, _mode in own.values()})
     staged |= frr.staged(speaker, have)

@@ -243,44 +243,48 @@ def test_a_change_of_the_way_to_a_peer_waits_for_the_peer(
 ) -> None:
     before, after = made(), made(**change)
     asked = {name: state_of(before, name) for name in NAMES if name != away}
-    (problem,) = ranges.cut_off(after, asked, frozenset())
+    (problem,) = ranges.cut_off(after, asked, frozenset(), frozenset(NAMES))
     assert problem.where == f"nodes.{away}" and "podnet_lost_nodes" in problem.remedy
-    assert not list(ranges.cut_off(after, asked, frozenset({away})))
+    (problem,) = ranges.cut_off(after, asked, frozenset(), frozenset(asked))
+    assert problem.found == "left out of this run" and "without --limit" in problem.remedy
+    assert not list(ranges.cut_off(after, asked, frozenset({away}), frozenset()))
     everybody = {name: state_of(before, name) for name in NAMES}
-    assert not list(ranges.cut_off(after, everybody, frozenset()))
-    assert not list(ranges.cut_off(before, asked, frozenset())), "nothing changes"
+    assert not list(ranges.cut_off(after, everybody, frozenset(), frozenset()))
+    assert not list(ranges.cut_off(before, asked, frozenset(), frozenset())), "nothing changes"
 
 
 def test_a_node_turns_to_bgp_and_from_it_with_all_others() -> None:
     learning = made(podnet_mode="bgp", podnet_bgp_asn=64512)
     direct = {"node-1": state_of(made(), "node-1")}
-    assert {p.where for p in ranges.cut_off(learning, direct, frozenset())} == {
+    assert {p.where for p in ranges.cut_off(learning, direct, frozenset(), frozenset())} == {
         "nodes.node-2",
         "nodes.node-3",
     }
     speaks = {"node-1": State(frr_conf="x", learned={"10.64.2.0/24": ("192.0.2.2",)})}
-    assert not list(ranges.cut_off(learning, speaks, frozenset()))
-    assert len(list(ranges.cut_off(made(), speaks, frozenset()))) == 2
-    assert not list(ranges.cut_off(learning, {"node-1": State()}, frozenset())), "it is new"
+    assert not list(ranges.cut_off(learning, speaks, frozenset(), frozenset()))
+    assert len(list(ranges.cut_off(made(), speaks, frozenset(), frozenset()))) == 2
+    assert not list(ranges.cut_off(learning, {"node-1": State()}, frozenset(), frozenset())), (
+        "it is new"
+    )
 
 
 def test_who_does_not_hear_of_a_new_range_is_named() -> None:
     fabric = made()
     known = {"node-1": State(recorded_addresses=("10.64.1.1/24",))}
-    assert ranges.unknown(fabric, known, frozenset()) == []
-    (line,) = ranges.unknown(fabric, {"node-1": State()}, frozenset({"node-3"}))
+    assert ranges.unknown(fabric, known, frozenset({"node-1"})) == []
+    (line,) = ranges.unknown(fabric, {"node-1": State()}, frozenset({"node-1", "node-3"}))
     assert line == (
         "new pod CIDRs of node-1 are not reached from node-2 before a run in which this is, too"
     )
     everybody = {name: State() for name in NAMES}
-    assert ranges.unknown(fabric, everybody, frozenset()) == []
+    assert ranges.unknown(fabric, everybody, frozenset(NAMES)) == []
 
 
 def test_what_is_only_added_waits_for_nobody() -> None:
-    assert not list(ranges.cut_off(made(), {"node-1": State()}, frozenset()))
+    assert not list(ranges.cut_off(made(), {"node-1": State()}, frozenset(), frozenset()))
     wider = made(podnet_cluster_cidrs=["10.64.0.0/15"], podnet_mtu=1400)
     asked = {"node-1": state_of(made(), "node-1")}
-    assert not list(ranges.cut_off(wider, asked, frozenset()))
+    assert not list(ranges.cut_off(wider, asked, frozenset(), frozenset()))
 
 
 def test_a_peer_that_moved_in_the_underlay_is_cut_off_while_it_is_away() -> None:
@@ -296,7 +300,7 @@ def test_a_peer_that_moved_in_the_underlay_is_cut_off_while_it_is_away() -> None
         for u in n.underlay_addresses
     }
     asked = {name: state_of(before, name) for name in NAMES[:2]}
-    (problem,) = ranges.cut_off(compile_fleet(hosts), asked, frozenset())
+    (problem,) = ranges.cut_off(compile_fleet(hosts), asked, frozenset(), frozenset())
     assert problem.where == "nodes.node-3"
 
 

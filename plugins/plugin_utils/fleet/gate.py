@@ -38,6 +38,7 @@ class Ask:
         phases: the phases of this run; all of them, unless somebody else orders them.
         canary, serial: see `rolling.batches`.
         digest: of the plan that was reviewed; empty when any plan will do.
+        called: hosts that this run was to reach; others were left out of it.
         lost: nodes that are declared gone, so that nobody waits for them.
         released: old pod CIDRs that no pod has an address of any more, by somebody's word.
         install: whether missing CNI plugins are going to be installed.
@@ -49,6 +50,7 @@ class Ask:
     canary: tuple[str, ...] = ()
     serial: tuple[Size, ...] = ()
     digest: str = ""
+    called: frozenset[str] = frozenset()
     lost: frozenset[str] = frozenset()
     released: frozenset[str] = frozenset()
     install: bool = False
@@ -95,6 +97,8 @@ def decide(
         states = {**states_of(fabric, rest), **states}
         found, notes = _settle_fleet(fabric, runs, states, ask, released)
         problems += found
+    if not ask.absent:
+        notes += ranges.unknown(fabric, states, ask.lost.union(runs))
     problems += [*astray, *out_of_order(runs, ask.phases)]
     for run in runs.values():
         known = ask.install and run["missing_plugins"]
@@ -146,8 +150,8 @@ def _settle_fleet(
     problems = list(ranges.handed_over(fabric, states, retiring, held, ask.lost, released))
     # Who runs the phases one by one brings all nodes through each of them.
     if ask.phases == PHASES:
-        problems += ranges.cut_off(fabric, states, ask.lost)
-    notes = [*retiring_notes(held), *ranges.unknown(fabric, states, ask.lost)]
+        problems += ranges.cut_off(fabric, states, ask.lost, ask.called)
+    notes = retiring_notes(held)
     for owner, cidrs in silent.items():
         notes += [f"{owner}: {cidr} stays, because {owner} was not asked" for cidr in cidrs]
     return problems, notes

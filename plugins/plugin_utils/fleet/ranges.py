@@ -176,9 +176,25 @@ def named(holders: list[Holder]) -> str:
     return ", ".join(words) + (f" and {more} more" if more else "")
 
 
-def cut_off(fabric: Fabric, states: States, lost: frozenset[str]) -> Iterator[Problem]:
+# Found, and what to do.
+_SILENT = (
+    "not reached",
+    "bring it back; where it does not come back, take it out of the inventory, or name it in"
+    " podnet_lost_nodes",
+)
+_LEFT_OUT = (
+    "left out of this run",
+    "run without --limit; or run the phases one by one over all nodes (playbooks add, switch,"
+    " remove)",
+)
+
+
+def cut_off(
+    fabric: Fabric, states: States, lost: frozenset[str], called: frozenset[str]
+) -> Iterator[Problem]:
     """Peers that this run does not reach and whose pods it would cut off, because the way to them
-    changes at one end only. What is merely added cuts nobody off."""
+    changes at one end only. What is merely added cuts nobody off. ``called``: hosts that it was to
+    reach."""
     away = {n.name: n for n in fabric.nodes if n.name not in states and n.name not in lost}
     peers = Peers(fabric)
     for name, state in sorted(states.items()) if away else ():
@@ -194,21 +210,19 @@ def cut_off(fabric: Fabric, states: States, lost: frozenset[str]) -> Iterator[Pr
                     f"nodes.{peer.name}",
                     f"its pods would be cut off: the way from {name} to them changes",
                     f"{peer.name} in this run, so that both ends change together",
-                    "not reached, or left out by --limit",
-                    f"bring {peer.name} back and run without --limit; or run the phases one by one "
-                    "over all nodes (playbooks add, switch, remove); or take it out of the "
-                    "inventory, or name it in podnet_lost_nodes",
+                    *(_SILENT if peer.name in called else _LEFT_OUT),
                 )
 
 
-def unknown(fabric: Fabric, states: States, lost: frozenset[str]) -> list[str]:
-    """One line on ranges that their nodes get in this run and others do not hear of, if any."""
+def unknown(fabric: Fabric, states: States, told: frozenset[str]) -> list[str]:
+    """One line on ranges that their nodes get in this run and others do not hear of, if any.
+    ``told``: nodes that need not be named: of this run, or gone for good."""
     new = [
         name
         for name, state in states.items()
         if name in fabric.by_name and set(fabric.by_name[name].pod_cidrs) - _recorded(state)
     ]
-    away = [n.name for n in fabric.nodes if n.name not in states and n.name not in lost]
+    away = [n.name for n in fabric.nodes if n.name not in told]
     if not new or not away:
         return []
     return [
