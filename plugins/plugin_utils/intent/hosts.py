@@ -3,12 +3,14 @@
 
 from __future__ import annotations
 
+import difflib
 import json
 from collections.abc import Callable, Iterable, Mapping
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 
 from . import kubespray
+from .parse import KNOWN_NAMES
 from .problems import PREFIX, Problem, ProblemsError, printable
 from .tool_keys import TOOL_KEYS
 
@@ -31,7 +33,7 @@ def host_variables(task_vars: Mapping[str, Any], group: str) -> kubespray.Transl
         values = hostvars.raw_get(host)
         names = frozenset(map(str, values))
         templated = partial(hostvars.__getitem__, host)
-        mine = (name for name in names if name.startswith(PREFIX))
+        mine = filter(_is_meant, names)
         read = partial(_plain, values, templated, shared=shared, failed=failed, host=host)
         own[host] = read(mine)
         needed = kubespray.needed(own[host], names, host)
@@ -40,6 +42,17 @@ def host_variables(task_vars: Mapping[str, Any], group: str) -> kubespray.Transl
     if failed:
         raise ProblemsError("the inventory", _all_failed(failed))
     return kubespray.translate(own, theirs)
+
+
+@lru_cache(maxsize=1 << 14)  # the same names are on every host
+def _is_meant(name: str) -> bool:
+    """Also a name of podnet's whose prefix is misspelt, to be refused with it: nobody would see
+    that it says nothing."""
+    if name.startswith(PREFIX):
+        return True
+    prefix, _mark, rest = name.replace("-", "_").partition("_")
+    alike = difflib.SequenceMatcher(None, prefix.lower() + "_", PREFIX).ratio() > 0.8
+    return PREFIX + rest.lower() in KNOWN_NAMES and alike
 
 
 # Identity of a value of Ansible's → the value, which keeps its identity while it is here, and its

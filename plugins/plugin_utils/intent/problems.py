@@ -68,6 +68,8 @@ def nearest(word: str, known: Iterable[str]) -> str | None:
     variables share says nothing, so it does not count."""
     names = {name.removeprefix(PREFIX): name for name in known}
     found = difflib.get_close_matches(word.removeprefix(PREFIX), list(names), n=1, cutoff=0.6)
+    if not found:  # the prefix itself may be misspelt
+        found = difflib.get_close_matches(word.partition("_")[2], list(names), n=1, cutoff=0.9)
     return names[found[0]] if found else None
 
 
