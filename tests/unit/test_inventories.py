@@ -144,6 +144,8 @@ def test_headings_of_ones_own(tmp_path: Path) -> None:
         ("", ["no column has the nodes' names"]),
         ("host,pod_cidrs\na,10.64.1.0/24\n", ["no column has the nodes' names"]),
         ("name,podnet_pod_cidr\na,x\n", ["not a node variable", "write podnet_pod_cidrs"]),
+        ("name,segmnt\na,x\n", ["not a node variable", "write podnet_segment"]),
+        ("name,pod_cidr\na,x\n", ["not a node variable", "write podnet_pod_cidrs"]),
         ("name,pod_cidrs\na,x\na,y\n,z\n", ["line 3", "twice", "line 4", "no name"]),
         ("name,pod_cidrs\na,x,y\n", ["line 2", "more fields than headings"]),
         ("name,pod_cidrs,pod_cidrs\na,x,y\n", ["line 1", "two columns are pod_cidrs"]),

@@ -5,6 +5,7 @@ plan, with every other problem of the inventory."""
 from __future__ import annotations
 
 import csv
+import difflib
 import io
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Protocol
@@ -134,7 +135,11 @@ def _headings(names: Mapping[str, str]) -> Iterator[Problem]:
 
 def _unknown(names: Mapping[str, str], where: str) -> Iterator[Problem]:
     for heading, name in names.items():
-        if name.startswith(PREFIX) and name.removeprefix(PREFIX) not in NODE_NAMES:
+        plain = name.removeprefix(PREFIX)
+        # A column of somebody's own has no name that is all but one of these.
+        if name == "name" or plain in NODE_NAMES:
+            continue
+        if name.startswith(PREFIX) or difflib.get_close_matches(plain, NODE_NAMES, cutoff=0.85):
             known = [PREFIX + one for one in NODE_NAMES]
             meant = nearest(name, known)
             remedy = f"write {meant}" if meant else "map the column, or take it out"
