@@ -120,6 +120,7 @@ def test_one_node_goes_back_while_another_one_is_behind_or_not_read() -> None:
     assert {v["podnet_vni"] for v in found.hosts.values()} == {65}
     assert found.hosts["node-1"] == intent(1, 65, 101)
     assert [line.partition(":")[0] for line in found.changes] == ["nodes.node-1.podnet_pod_cidrs"]
+    assert found.notes == ["node-1: back to its generation 1"]
     compile_fleet(found.hosts)
 
 

@@ -130,6 +130,7 @@ def nodes_before(
         name: _node_of(own, now[last]) if last else own for name, own in {**now, **others}.items()
     }
     found = dict(before)
+    notes: list[str] = []
     problems: list[Problem] = []
     for name in nodes:
         if name not in found:
@@ -139,15 +140,15 @@ def nodes_before(
         known = [n for n in sorted(history.intents, reverse=True) if n < history.current]
         if to != PREVIOUS:
             known = [n for n in known if str(n) == to]
-        then = [history.intents[n] for n in known]
-        other = [v for v in then if _own(v) != _own(found.get(name, {}))]
-        if other:
-            found[name] = _node_of(other[0], found[name])
+        kept = history.intents
+        if other := [n for n in known if _own(kept[n]) != _own(found.get(name, {}))]:
+            found[name] = _node_of(kept[other[0]], found[name])
+            notes.append(f"{name}: back to its generation {other[0]}")
         else:
             problems.append(_none_kept({name: history}, to))
     if problems:
         raise ProblemsError("the rollback", problems)
-    return Chosen(found, [], _changes(before, found))
+    return Chosen(found, notes, _changes(before, found))
 
 
 def elsewhere(fabric: Fabric, manifests: Mapping[str, str]) -> Problem | None:
