@@ -300,8 +300,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types
         changing = [host for host, run in runs.items() if run["phases"]]
         everybody = map(str, variables["ansible_play_hosts_all"])
         away = [h for h in everybody if h not in runs and not self._workspace.is_left_out(h)]
-        lines = [stays(host, unread) for host in away]
-        lines += decision.notes
+        lines = [*(stays(host, unread) for host in away), *decision.notes]
         if self._task.check_mode and changing:
             lines += [*table(runs), f"plan digest {decision.digest}"]
         window = max((run["window"] for run in runs.values() if run["phases"]), default=0)
