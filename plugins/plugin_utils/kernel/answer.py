@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Iterator
+from functools import lru_cache
 
 MARKER = "@@podnet "
 
@@ -63,6 +64,8 @@ def pairs(text: str, separator: str, prefix: str) -> dict[str, str]:
     return found
 
 
+# The same peers are on every node of a fleet.
+@lru_cache(maxsize=1 << 16)
 def as_listed(text: str) -> str:
     """A network or an address in one notation: nft names a network of one by its address, and has
     another way with some IPv6 addresses. What is neither, somebody else has put there."""
