@@ -22,6 +22,7 @@ from .intent.readers_bgp import fingerprint
 from .kernel.objects import YIELDING, Command, Route
 from .kernel.state import State
 from .plan import NodePlan
+from .speakers.conf import Line, conf_of, different
 from .transaction import PASSWORD
 from .units import FOLDER
 
@@ -37,7 +38,9 @@ FILES: Mapping[str, str] = {
 }
 MODES = {"restart": "0755"}
 RUNS = "podnet/watchfrr"
+# Sent for both: the file is written anew, and FRR goes over to it line by line.
 APPLY = Change(Command("bgp", "apply"), Command("bgp", "back"), "differs")
+RELOAD = replace(APPLY, why="what runs is not its file")
 STOP = Change(Command("bgp", "stop"), Command("bgp", "back"), "not wanted any more")
 
 
@@ -61,11 +64,12 @@ def with_frr(changes: ChangeSet, speaker: Speaker, have: State) -> ChangeSet:
     wanted = hashlib.sha256(speaker.conf.encode()).hexdigest()
     stale = have.frr_conf != wanted or RUNS not in have.frr
     old = _replaced(changes.remove, speaker.plan, have)
-    if not stale and not old:
+    strayed = not stale and bool(strays(speaker, have))
+    if not stale and not strayed and not old:
         return changes
     add, switch = list(changes.add), list(changes.switch)
-    if stale:
-        add.append(APPLY)
+    if stale or strayed:
+        add.append(APPLY if stale else RELOAD)
     if speaker.plan.learned:
         switch.append(Change(Command("bgp", "learned"), None, "before anything relies on it"))
     switch += [line for route in old for line in _swap(route, to=_yielding(route))]
@@ -75,6 +79,14 @@ def with_frr(changes: ChangeSet, speaker: Speaker, have: State) -> ChangeSet:
     remove = [change for change in changes.remove if str(change.do) not in gone]
     remove = [*_deletions(map(_yielding, old)), *remove]
     return replace(changes, add=tuple(add), switch=tuple(switch), remove=tuple(remove))
+
+
+def strays(speaker: Speaker, have: State) -> list[Line]:
+    """Lines that somebody has changed in the running FRR. An answer without an end says nothing:
+    vtysh waits for a daemon that is stopped."""
+    if "end" not in have.frr_running.splitlines():
+        return []
+    return different(conf_of(have.frr_running), conf_of(speaker.conf))
 
 
 def staged(speaker: Speaker, have: State) -> dict[str, str]:

@@ -139,7 +139,7 @@ def changes_for(
     changes = _told(diff(wanted, have), bool(files.heal), have)
     changes = frr.with_frr(changes, speaker, have)
     # What is learned follows from the configuration, which this run is about to change.
-    if frr.APPLY not in changes.add:
+    if not {frr.APPLY, frr.RELOAD} & set(changes.add):
         changes = replace(changes, astray=tuple(frr.warnings(speaker, have)))
     staged = {f"generation/{name}": text for name, text in files.definitions.items()}
     staged.update({name: text for name, text, _mode in own.values()})

@@ -72,15 +72,20 @@ def test_a_change_is_one_and_keeps_the_sessions(fleet: Fleet) -> None:
         ).split() == ["/etc/frr/podnet/frr.conf"]
 
 
-ADVERTISE = "vtysh -N podnet -c 'configure terminal' -c 'router bgp 64512' -c 'address-family ipv4'"
+ROUTER = "vtysh -N podnet -c 'configure terminal' -c 'router bgp 64512'"
+ADVERTISE = f"{ROUTER} -c 'address-family ipv4'"
 
 
-def test_a_prefix_that_is_not_announced_is_named(fleet: Fleet) -> None:
+def test_what_is_changed_in_the_running_frr_is_named_and_put_back(fleet: Fleet) -> None:
     fleet.ssh("node-3", f"{ADVERTISE} -c 'no network 10.64.3.0/24'")
+    fleet.ssh("node-4", f"{ROUTER} -c 'neighbor podnet-reflectors-ipv6 password other'")
     drift = fleet.play("drift")
-    fleet.ssh("node-3", f"{ADVERTISE} -c 'network 10.64.3.0/24'")
     assert drift.returncode == 2, drift.stdout
     assert "node-1: 10.64.3.0/24 of node-3 is not learned" in drift.stdout, drift.stdout
+    assert "bgp apply" in drift.stdout, drift.stdout
+    again = fleet.play("converge", check=True)
+    assert "2 to change" in again.stdout, again.stdout
+    assert "0 to change" in fleet.play("converge", check=True).stdout
     best = "vtysh -N podnet -c 'show bgp ipv4 unicast' | grep -c '>i'"
     fleet.ssh("node-1", f"until [ $({best}) = 3 ]; do sleep 0.2; done")
     fleet.play("drift", check=True)

@@ -276,6 +276,44 @@ def test_nothing_to_do_when_frr_is_as_planned() -> None:
     assert list(frr.warnings(speaker, have)) == []
 
 
+RUNNING = """Building configuration...
+
+Current configuration:
+!
+frr version 8.4.4
+router bgp 64512
+ neighbor group password @podnet_bgp_password@
+ address-family ipv4 unicast
+  network 10.0.1.0/24
+ exit-address-family
+end
+"""
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("  network 10.0.1.0/24\n", ""),
+        ("10.0.1.0/24", "10.0.9.0/24"),
+        ("@podnet_bgp_password@", "@other@"),
+        (" neighbor", " neighbor 192.168.0.9 remote-as 64999\n neighbor"),
+    ],
+)
+def test_what_was_changed_in_the_running_frr_is_put_back(old: str, new: str) -> None:
+    plan = plan_node(made(3), "node-00001")
+    conf = RUNNING[RUNNING.index("router") :]
+    speaker = frr.Speaker(conf, plan)
+    have = replace(settled(plan)[1], frr_conf=hashlib.sha256(conf.encode()).hexdigest())
+    assert frr.with_frr(ChangeSet(), speaker, replace(have, frr_running=RUNNING)) == ChangeSet()
+    changed = replace(have, frr_running=RUNNING.replace(old, new))
+    found = frr.with_frr(ChangeSet(), speaker, changed)
+    assert found.add == (frr.RELOAD,)
+    assert lines(found.switch) == ["bgp learned"]
+    # vtysh that was cut short, or a daemon that is away, says nothing about it.
+    for text in ("", changed.frr_running.replace("end\n", "")):
+        assert frr.with_frr(ChangeSet(), speaker, replace(have, frr_running=text)) == ChangeSet()
+
+
 def test_what_is_not_learned_as_planned_is_said() -> None:
     plan = plan_node(made(3), "node-00001")
     halved = ("192.168.0.2", "192.168.0.3")

@@ -158,7 +158,6 @@ def batch(*lists: list[dict[str, Any]]) -> str:
 SECTIONS: dict[str, Any] = {
     "ip": batch(UNDERLAY, BRIDGES, VXLANS, NEIGHBOURS, ROUTES),
     "asked": "0",
-    "underlay 192.0.2.1": "",
     "fdb pn64": [{"mac": "02:aa:00:00:00:01", "dst": "192.0.2.2"}, {"mac": "33:33:00:00:00:01"}],
     "fdb vx9": [{"mac": "02:bb:00:00:00:01", "dst": "192.0.2.9"}],
     "nft": f"aaa {RECORD}",
@@ -175,7 +174,7 @@ SECTIONS: dict[str, Any] = {
     "symlinks": "/a/b /c/d",
     "plugins": 'bridge known\nportmap absent\nbandwidth {"supportedVersions": ["0.4.0", "1.0.0"]}\n'
     "host-local Segmentation fault",
-    "end": "",
+    **dict.fromkeys(("underlay 192.0.2.1", "running", "end"), ""),
 }
 
 

@@ -13,7 +13,8 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from ..backends.bgp import together
 from ..intent.model import Family, family_of
 from ..kernel.objects import Learned
-from ..speakers.heard import DAEMONS, Heard, Line, family_of_line
+from ..speakers.conf import Line, different, family_of_line
+from ..speakers.heard import DAEMONS, Heard
 from ..speakers.look import PLANNED
 from ..speakers.wanted import Session, as_planned
 from . import filters, underlay
@@ -240,12 +241,11 @@ def differences(
     not the file's; with a family, what filters prefixes of it."""
     if heard is None or not heard.file.lines:
         return
-    running, file = set(heard.running.lines), set(heard.file.lines)
-    for under, line in sorted(running ^ file):
+    for under, line in different(heard.running, heard.file):
         of = family_of_line(under, line)
         filters_it = any(word in line for word in _FILTERS)
         if family is None or (filters_it and of in (None, family)):
-            yield under, line, (under, line) in running
+            yield under, line, (under, line) in heard.running.lines
 
 
 def _filter(node: str, under: str, line: str, there: bool) -> Cause:

@@ -109,14 +109,20 @@ done
 echo "ineffective=$c"
 c=; [ ! -x /usr/lib/frr/bgpd ] || [ ! -x /usr/lib/frr/frr-reload.py ] || c=installed
 [ ! -x /usr/lib/frr/bfdd ] || c="$c bfdd"
-for f in zebra podnet/watchfrr; do
+for f in zebra podnet/watchfrr podnet/bgpd; do
   if { read -r p </run/frr/$f.pid && [ -d "/proc/$p" ]; } 2>/dev/null; then c="$c $f"; fi
 done
-echo "frr=$c"
+echo "frr=$c"; d=$c
 f=/etc/frr/podnet/frr.conf
 [ ! -e $f ] || echo "frr_conf=$(sed 's/^\( neighbor .* password \).*/\1@podnet_bgp_password@/' $f | sha256sum)"
 m=; for c in ip bridge nft sha256sum awk sed; do command -v "$c" >/dev/null || m="$m $c"; done
 echo "missing=$m"
+s running; case $d in *podnet/bgpd*) [ ! -e $f ] || timeout 10 vtysh -N podnet -c 'show running-config' 2>/dev/null |
+  awk '{ at = match($0, /^ neighbor [^ ]+ password /) ? RLENGTH : 0; secret = substr($0, at + 1) }
+    NR == FNR { if (at) known[secret]; next }
+    at { $0 = substr($0, 1, at) (secret in known ? "@podnet_bgp_password@" : "@other@") }
+    { print }' $f - ;;
+esac
 """
 
 # Who still holds an address of a range that is not wanted any more: host-local's notes, and

@@ -98,8 +98,10 @@ class State:
         daemons: others that run or start at boot, and that podnet has drop-ins for.
         ineffective: drop-ins of podnet whose rules are not loaded as they were.
         frr: ``installed``; ``bfdd`` where there is one; ``zebra`` when the host's own FRR runs,
-            ``podnet/watchfrr`` when podnet's does.
+            ``podnet/watchfrr`` and ``podnet/bgpd`` when podnet's do.
         frr_conf: SHA-256 of podnet's frr.conf with the placeholder in the password's place.
+        frr_running: the configuration that podnet's FRR has in force, with the same placeholder;
+            empty where it does not say.
         learned: destination → next hops of every route that BGP made.
         plugins: CNI plugin → CNI versions that it speaks; empty tuple when it is missing.
     """
@@ -141,6 +143,7 @@ class State:
     ineffective: frozenset[str] = frozenset()
     frr: frozenset[str] = frozenset()
     frr_conf: str = ""
+    frr_running: str = ""
     learned: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     missing_tools: tuple[str, ...] = ()
     plugins: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
@@ -179,9 +182,7 @@ def _state(sections: Mapping[str, str], wanted: frozenset[str]) -> State:
     node = dict(line.partition("=")[::2] for line in sections["node"].splitlines())
     learned = _learned(kernel.routes, node)
     routes, foreign_routes, ra_devices = _routes(kernel.routes, wanted, learned)
-    # Neighbours and FDB entries are podnet's on its VXLAN devices alone; on the bridge anybody
-    # may have some.
-    own = frozenset(link.name for link in links if link.vxlan)
+    own = _tunnels(links)
     recorded, (inet, bridged) = sections["nft"].split(), _tables(sections["tables"])
     tables, sets = _recorded(inet, bridged), _sets(inet)
     return State(
@@ -219,6 +220,7 @@ def _state(sections: Mapping[str, str], wanted: frozenset[str]) -> State:
         booted=node.get("booted") == "yes",
         **{name: frozenset(node.get(name, "").split()) for name in NODE_SETS},
         frr_conf=node.get("frr_conf", "").partition(" ")[0],
+        frr_running=sections["running"],
         learned=learned,
         missing_tools=tuple(node.get("missing", "").split()),
         plugins=_plugins(sections["plugins"]),
@@ -264,6 +266,11 @@ def _links(kernel: Kernel, networkd: str) -> tuple[Link, ...]:
         up = "UP" in item["flags"]
         own.append(Link(name, item["address"], item["mtu"], vxlan, up, marked))
     return tuple(own)
+
+
+def _tunnels(links: tuple[Link, ...]) -> frozenset[str]:
+    """Devices whose neighbours and FDB entries are podnet's; on the bridge others may have some."""
+    return frozenset(link.name for link in links if link.vxlan)
 
 
 def _foreign(kernel: Kernel, ports: list[str], links: tuple[Link, ...]) -> tuple[str, ...]:

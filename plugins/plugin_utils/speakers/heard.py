@@ -4,62 +4,16 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..intent.model import FAMILIES, Family
 from ..kernel.batch import next_hops
 from ..kernel.state import UnreadableError
+from .conf import Conf, conf_of
 from .look import MARKER
 
 DAEMONS = ("zebra", "bgpd", "watchfrr")
-Line = tuple[str, str]
-# What decides about sessions and prefixes. The rest of a configuration is printed by each version
-# of FRR in its own way.
-_MATTERS = re.compile(
-    r"router bgp |network |neighbor \S+ (remote-as|peer-group|password|shutdown|activate|route-map|"
-    r"prefix-list|filter-list|distribute-list|route-reflector-client)|bgp listen range |"
-    r"(ip|ipv6) prefix-list |route-map |match |bgp as-path |redistribute |aggregate-address "
-)
-_NUMBER = re.compile(r"(?<=\S) seq \d+(?= )")
-
-
-@dataclass(frozen=True, slots=True)
-class Neighbour:
-    """What a configuration says of one address or group; empty where it says nothing.
-    ``password``: the mark that `look` puts there."""
-
-    group: str = ""
-    asn: str = ""
-    password: str = ""
-    shutdown: bool = False
-
-
-@dataclass(frozen=True)
-class Conf:
-    """A configuration of FRR.
-
-    Attributes:
-        lines: (the line that it stands under, itself), of those that matter here.
-        networks: what is announced.
-    """
-
-    lines: tuple[Line, ...] = ()
-    networks: frozenset[str] = frozenset()
-    neighbours: Mapping[str, Neighbour] = field(default_factory=dict)
-
-    def neighbour(self, address: str) -> Neighbour:
-        """Of an address, with what its group says."""
-        own = self.neighbours.get(address, Neighbour())
-        group = self.neighbours.get(own.group, Neighbour())
-        return Neighbour(
-            own.group,
-            own.asn or group.asn,
-            own.password or group.password,
-            own.shutdown or group.shutdown,
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,8 +48,8 @@ class Heard:
     daemons: frozenset[str] = frozenset()
     sessions: Mapping[str, Peer] = field(default_factory=dict)
     learned: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    running: Conf = Conf()
-    file: Conf = Conf()
+    running: Conf = field(default_factory=Conf)
+    file: Conf = field(default_factory=Conf)
     paths: Mapping[str, tuple[Path, ...]] | None = None
     reasons: Mapping[str, str] = field(default_factory=dict)
 
@@ -165,50 +119,3 @@ def _reasons(data: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         if isinstance(item, Mapping):
             words = (item.get("lastNotificationReason"), item.get("lastResetDueTo"))
             yield address, ", ".join(str(word) for word in words if word)
-
-
-def conf_of(text: str) -> Conf:
-    """A text of FRR's configuration, printed by it or written for it."""
-    lines, networks = [], set()
-    neighbours: dict[str, dict[str, Any]] = {}
-    under = ""
-    for raw in text.splitlines():
-        line = _NUMBER.sub("", raw.strip())
-        outermost = not raw.startswith(" ") and not line.startswith("!")
-        if outermost or line.startswith("address-family "):
-            under = line
-        elif line == "exit-address-family":
-            under = ""
-        words = line.split()
-        if not words or not _MATTERS.match(line):
-            continue
-        lines.append(("" if line == under else under, line))
-        if words[0] == "network":
-            networks.add(words[1])
-        elif words[0] == "neighbor":
-            _note(neighbours.setdefault(words[1], {}), words[2:])
-    known = {name: Neighbour(**items) for name, items in neighbours.items()}
-    return Conf(tuple(lines), frozenset(networks), known)
-
-
-def _note(found: dict[str, Any], words: list[str]) -> None:
-    verb, value = words[0], words[1] if len(words) > 1 else ""
-    if verb == "peer-group" and value:
-        found["group"] = value
-    elif verb == "remote-as":
-        found["asn"] = value
-    elif verb == "password":
-        found["password"] = value
-    elif verb == "shutdown":
-        found["shutdown"] = True
-
-
-def family_of_line(under: str, line: str) -> Family | None:
-    """The family that a line is about; None when it may be any."""
-    for family in FAMILIES:
-        if family in under or f"-{family}" in line:
-            return family
-    words = line.split()
-    if words[0] in ("ip", "ipv6"):
-        return "ipv4" if words[0] == "ip" else "ipv6"
-    return None
