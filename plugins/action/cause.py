@@ -9,7 +9,7 @@ from typing import Any
 from ansible.plugins.action import ActionBase
 
 from ..plugin_utils.causes import landscape, look
-from ..plugin_utils.causes.lines import cause_lines, model_lines
+from ..plugin_utils.causes.lines import cause_lines, model_lines, other_lines
 from ..plugin_utils.causes.suspects import Scene
 from ..plugin_utils.causes.walk import causes, disagreements
 from ..plugin_utils.exchange import Exchange
@@ -18,6 +18,7 @@ from ..plugin_utils.frr import with_password
 from ..plugin_utils.kernel.state import UnreadableError
 from ..plugin_utils.report.since import failed_before
 from ..plugin_utils.verdicts.observations import read_start
+from ..plugin_utils.verdicts.problems import problems_of
 from ..plugin_utils.verdicts.results import Result
 from ..plugin_utils.verdicts.summary import MESSAGE, verdict
 from ..plugin_utils.workspace import Workspace, WorkspaceError
@@ -105,7 +106,8 @@ def _name(workspace: Workspace, hosts: list[str]) -> dict[str, Any]:
     found = causes(scene, results)
     data = [{**cause.to_dict(), "results": list(ids)} for cause, ids in found]
     workspace.save("observed/causes.json", {"began": saved["began"], "causes": data})
-    lines = [*cause_lines(found), *blind] or ["what failed stands above; no pair of nodes did"]
+    others = other_lines(problems_of(fabric, saved["run"]["asked"], results), found)
+    lines = [*cause_lines(found), *others, *blind] or ["what failed stands above"]
     # In the middle of a change nodes have the generation before it.
     settled = {host: item.manifest for host, item in looks.items() if not item.state.pending}
     if other := elsewhere(fabric, settled):

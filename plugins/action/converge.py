@@ -12,10 +12,10 @@ from ansible.plugins.action import ActionBase
 
 from ..plugin_utils.changes import PHASES
 from ..plugin_utils.compare import Compared, Terms, compare, plans_of
-from ..plugin_utils.exchange import Exchange
+from ..plugin_utils.exchange import Exchange, called, other_batches
 from ..plugin_utils.fleet.gate import Ask, Decision, decide
 from ..plugin_utils.fleet.preview import table
-from ..plugin_utils.fleet.words import HELD, OVER, failure, sentence, stays, unfinished
+from ..plugin_utils.fleet.words import HELD, OVER, elsewhere, failure, sentence, stays, unfinished
 from ..plugin_utils.frr import with_password
 from ..plugin_utils.intent.model import Fabric
 from ..plugin_utils.intent.problems import ProblemsError
@@ -92,7 +92,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types
         stage = args["stage"]
         if stage == "rollback":
             # What failed on one node has failed the play for all of them.
-            self._names = [str(name) for name in variables["ansible_play_hosts_all"]]
+            self._names = called(variables)
         try:
             self._names = [n for n in self._names if not self._workspace.is_left_out(n)]
             if stage == "read":
@@ -232,7 +232,8 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types
         if verb == "hold" and not self._is_late(runs):
             runs = {name: run for name, run in runs.items() if run["anew"]}
         if self._task.check_mode:
-            return {"changed": False}
+            text = "check mode changes nothing, so nothing is confirmed or taken back"
+            return {"changed": False, "skipped": True, "msg": text}
         if not runs:
             return {"changed": False, **(HELD if verb == "hold" else {})}
         texts = {name: end_script(run["ident"], verb) for name, run in runs.items()}
@@ -276,20 +277,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types
             rest = [n for n in self._nodes.names if n not in runs and self._workspace.has_run(n)]
             runs |= {name: self._workspace.run(name) for name in rest}
             runs = {name: runs[name] for name in self._nodes.names if name in runs}
-        ask = args["ask"]
-        asked = Ask(
-            confirm_seconds=ask["confirm_seconds"],
-            phases=tuple(phase for phase in PHASES if phase in ask["phases"]),
-            canary=tuple(map(str, ask["canary"])),
-            serial=tuple(ask["serial"]),
-            digest=ask["digest"],
-            called=frozenset(map(str, variables["ansible_play_hosts_all"])),
-            lost=frozenset(map(str, ask["lost"])),
-            # A survey answers with an empty text where there is none.
-            released=frozenset(map(str, filter(None, ask["released"]))),
-            install=ask["install"] != "none",
-            absent=args["state"] == "absent",
-        )
+        ask, asked = args["ask"], _asked(variables, args)
         states = {name: node.state for name, node in compared.items()}
         self._workspace.save_begun(None)
         decision = decide(self._workspace.fabric(), runs, asked, states)
@@ -298,9 +286,10 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types
         if decision.problems:
             return _refused(decision, unread)
         changing = [host for host, run in runs.items() if run["phases"]]
-        everybody = map(str, variables["ansible_play_hosts_all"])
-        away = [h for h in everybody if h not in runs and not self._workspace.is_left_out(h)]
-        lines = [*(stays(host, unread) for host in away), *decision.notes]
+        left_out = self._workspace.is_left_out
+        away = [h for h in called(variables) if h not in runs and not left_out(h)]
+        others = [h for h in other_batches(variables) if h not in runs and not left_out(h)]
+        lines = [*(stays(host, unread) for host in away), *elsewhere(others), *decision.notes]
         if self._task.check_mode and changing:
             lines += [*table(runs), f"plan digest {decision.digest}"]
         window = max((run["window"] for run in runs.values() if run["phases"]), default=0)
@@ -310,7 +299,8 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types
             "idle": not changing and not decision.missing,
             "each": bool(ask["each"] or unread or decision.missing or len(decision.batches) > 1),
             "waits": window > 0,
-            "away": [name for name in away if name in self._workspace.fabric().by_name],
+            # Nothing was changed on either, and there is nothing to prove of them.
+            "away": [n for n in (*away, *others) if n in self._workspace.fabric().by_name],
             "batches": [list(batch) for batch in decision.batches],
             "digest": decision.digest,
             "install": list(decision.missing) if asked.install else [],
@@ -321,8 +311,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types
 
     def _failed(self, variables: dict[str, Any]) -> dict[str, Any]:
         """After a change failed somewhere and every node was told to go back: what came of it."""
-        hosts = [str(host) for host in variables["ansible_play_hosts_all"]]
-        runs = {h: self._workspace.run(h) for h in hosts if self._workspace.has_run(h)}
+        runs = {h: self._workspace.run(h) for h in called(variables) if self._workspace.has_run(h)}
         waited = {host: run for host, run in runs.items() if run["window"] and run["phases"]}
         back = [host for host, run in waited.items() if run.get("ended") == "rollback"]
         alone = [host for host in waited if host not in back]
@@ -339,6 +328,24 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types
         elif not waited:
             lines.append("what was added elsewhere stays; it alters nothing that is in use")
         return {"failed": True, "msg": "\n".join(lines), **OVER}
+
+
+def _asked(variables: dict[str, Any], args: dict[str, Any]) -> Ask:
+    """What the fleet is asked for, as the role was told."""
+    ask = args["ask"]
+    return Ask(
+        confirm_seconds=ask["confirm_seconds"],
+        phases=tuple(phase for phase in PHASES if phase in ask["phases"]),
+        canary=tuple(map(str, ask["canary"])),
+        serial=tuple(ask["serial"]),
+        digest=ask["digest"],
+        called=frozenset(called(variables)),
+        lost=frozenset(map(str, ask["lost"])),
+        # A survey answers with an empty text where there is none.
+        released=frozenset(map(str, filter(None, ask["released"]))),
+        install=ask["install"] != "none",
+        absent=args["state"] == "absent",
+    )
 
 
 def _seen(unread: dict[str, Any], compared: dict[str, Compared]) -> dict[str, Any]:

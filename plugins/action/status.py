@@ -13,10 +13,10 @@ from ..plugin_utils.backends import learns
 from ..plugin_utils.causes.lines import cause_lines
 from ..plugin_utils.causes.speakers import astray
 from ..plugin_utils.causes.suspects import Cause, Scene
-from ..plugin_utils.exchange import Exchange
+from ..plugin_utils.exchange import Exchange, called, other_batches
 from ..plugin_utils.fleet.gate import Ask, Decision, decide, states_of
 from ..plugin_utils.fleet.preview import differences, overview, table
-from ..plugin_utils.fleet.words import nodes_read
+from ..plugin_utils.fleet.words import elsewhere, nodes_read
 from ..plugin_utils.frr import with_password
 from ..plugin_utils.intent.model import Fabric
 from ..plugin_utils.kernel.state import State, UnreadableError
@@ -46,7 +46,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types
         variables = task_vars or {}
         workspace = Workspace(args["output_dir"])
         try:
-            everybody = [str(host) for host in variables["ansible_play_hosts_all"]]
+            everybody = called(variables)
             hosts = [host for host in everybody if workspace.has_run(host)]
             away = [host for host in everybody if host not in hosts]
             fabric, runs = workspace.fabric(), {host: workspace.run(host) for host in hosts}
@@ -62,6 +62,8 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types
                 but = [n for n in (*away, *runs) if n in fabric.by_name and n not in settled]
                 wrong = self._astray(fabric, runs, settled, but)
             said = _status(workspace, runs, decision, states, stale, away, wrong, args["drift"])
+            if "podnet_lines" in said:
+                said["podnet_lines"] += elsewhere(other_batches(variables))
             return {**result, **said}
         except (WorkspaceError, ValueError) as error:
             return {**result, "failed": True, "msg": str(error)}

@@ -15,7 +15,7 @@ from ansible.plugins.action import ActionBase
 
 from ..plugin_utils.backends import BACKENDS, learns
 from ..plugin_utils.causes.walk import needed
-from ..plugin_utils.exchange import Answer, Exchange
+from ..plugin_utils.exchange import Answer, Exchange, called
 from ..plugin_utils.frr import with_password
 from ..plugin_utils.node_python import answer as answer_of
 from ..plugin_utils.node_python import for_helper, script
@@ -104,7 +104,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types
     def _begin(self, args: Mapping[str, Any]) -> dict[str, Any]:
         """Forget what an earlier verification saw, and note what this one is asked for."""
         known = set(self._workspace.fabric().by_name)
-        play = {str(host) for host in self._vars["ansible_play_hosts_all"]}
+        play = called(self._vars)
         # A rollback has nothing to do with a node that was not there then.
         here = {host for host in play if host in known or not self._workspace.is_left_out(host)}
         without = {str(name) for name in args["without"]}

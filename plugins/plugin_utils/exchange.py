@@ -23,6 +23,19 @@ from ansible.plugins.action import ActionBase
 from .reach import Answer, Node, Reach
 
 
+def called(variables: Mapping[str, Any]) -> list[str]:
+    """Hosts that this batch of the play was to reach, those that failed before among them. With
+    `serial` the hosts of other batches are no part of it: nobody asks them now."""
+    others = frozenset(other_batches(variables))
+    return [h for h in map(str, variables["ansible_play_hosts_all"]) if h not in others]
+
+
+def other_batches(variables: Mapping[str, Any]) -> list[str]:
+    """Hosts of the play that have not failed and are not of this batch; none without `serial`."""
+    batch = frozenset(map(str, variables["ansible_play_batch"]))
+    return [h for h in map(str, variables["ansible_play_hosts"]) if h not in batch]
+
+
 class Exchange:
     """The nodes of the play that have not failed, in this batch of it."""
 

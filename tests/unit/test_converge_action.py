@@ -12,6 +12,11 @@ from typing import Any
 import pytest
 from ansible_collections.podnet.fabric.plugins.action.converge import ActionModule
 from ansible_collections.podnet.fabric.plugins.plugin_utils.changes import PHASES
+from ansible_collections.podnet.fabric.plugins.plugin_utils.exchange import (
+    called,
+    other_batches,
+)
+from ansible_collections.podnet.fabric.plugins.plugin_utils.fleet import words
 from ansible_collections.podnet.fabric.plugins.plugin_utils.plan import compile_fleet
 from ansible_collections.podnet.fabric.plugins.plugin_utils.reach import Answer
 from ansible_collections.podnet.fabric.plugins.plugin_utils.workspace import Workspace
@@ -25,6 +30,7 @@ HOSTS = {
     }
     for number, name in enumerate(("one", "two"), 1)
 }
+GONE = Answer(away="timed out")
 STEPS = ("add", "switch", "remove", "hold", "commit", "rollback")
 
 
@@ -69,9 +75,65 @@ def test_who_gets_the_whole_time_again(tmp_path: Path, elapsed: float, held: set
     nodes.asked.clear()
     action._end("hold")
     assert nodes.asked == []
-    # Check mode keeps nothing, and has nothing to say when it is interrupted.
+    # Check mode keeps nothing, and has nothing to say when it is interrupted; what was skipped is
+    # no stage of the summary, which said that the change was confirmed.
     action._task = SimpleNamespace(check_mode=True)
-    assert action._end("hold") == {"changed": False}
+    for verb in ("hold", "commit", "rollback"):
+        done = action._end(verb)
+        assert done["skipped"] and not done["changed"] and "podnet_unfinished" not in done
+    assert nodes.asked == []
+
+
+# As Ansible has them with `serial: 2`, in the second batch: four has failed in this one. Of five,
+# which failed in the first one, Ansible does not say in which it was.
+SERIAL = {
+    "ansible_play_hosts_all": ["one", "two", "three", "four", "five", "six"],
+    "ansible_play_hosts": ["one", "two", "three", "six"],
+    "ansible_play_batch": ["three"],
+}
+
+
+def test_hosts_of_other_batches_are_not_called_lost() -> None:
+    assert other_batches(SERIAL) == ["one", "two", "six"]
+    assert called(SERIAL) == ["three", "four", "five"]
+    alone = {name: ["one", "two"] for name in SERIAL}
+    assert other_batches(alone) == [] and called(alone) == ["one", "two"]
+    assert words.elsewhere([]) == []
+    assert words.elsewhere(["one"]) == ["one is not part of this batch, and not looked at"]
+    (line,) = words.elsewhere(["a", "b", "c", "d", "e"])
+    assert line == "a, b, c and 2 more are not part of this batch, and not looked at"
+
+
+def test_the_gate_says_which_hosts_another_batch_has(tmp_path: Path) -> None:
+    action = ActionModule.__new__(ActionModule)
+    action._task = SimpleNamespace(check_mode=False)
+    action._workspace = workspace = Workspace(str(tmp_path))
+    workspace.save_fabric(compile_fleet(HOSTS))
+    action._nodes = SimpleNamespace(names=["one"], ask=lambda texts: dict.fromkeys(texts, GONE))
+    action._names = ["one"]
+    ask = {"confirm_seconds": 0, "phases": [], "canary": [], "serial": [], "digest": ""}
+    ask |= {"lost": [], "released": [], "install": "none", "each": False}
+    args = {"state": "present", "generations_kept": 1, "heal_seconds": 0, "cut_pods": False}
+    both = {"ansible_play_hosts_all": ["one", "two"], "ansible_play_hosts": ["one", "two"]}
+    variables = {**both, "ansible_play_batch": ["one"]}
+    done = action._gate(variables, {**args, "only": [], "ask": ask})
+    lines = done["podnet_lines"]
+    assert "one was not reached and stays as it is" in lines
+    assert "two is not part of this batch, and not looked at" in lines
+    assert not any("two was not reached" in line for line in lines)
+    # Either has nothing to be proved.
+    assert done["away"] == ["one", "two"]
+
+
+def test_a_failure_speaks_of_this_batch_alone(tmp_path: Path) -> None:
+    """What the batch before has kept does not go back, and was reached."""
+    action = ActionModule.__new__(ActionModule)
+    action._task = SimpleNamespace(check_mode=False)
+    action._workspace = workspace = Workspace(str(tmp_path))
+    for name, ended in (("one", "commit"), ("three", "rollback")):
+        workspace.save_run(name, {"window": WINDOW, "phases": ["add"], "ended": ended})
+    text = action._failed(SERIAL)["msg"]
+    assert "taken back on three" in text and "one" not in text.replace("none", "")
 
 
 def change(tmp_path: Path, nodes: Nodes, phases: list[str], window: int, keep: bool) -> Any:

@@ -82,6 +82,36 @@ def test_causes_are_in_every_form() -> None:
     assert "node-01: route 10.64.3.0/24 &lt;b&gt;" in page and "<dd>ip route add</dd>" in page
 
 
+def test_nothing_else_is_advised_for_the_rest_of_a_problem_that_has_a_cause() -> None:
+    """The way to the outside of a node that reaches nobody is the same trouble as that."""
+    observed = healthy(fabric_of((3,))).cut("node-01", "node-02").cut("node-01", "node-03")
+    observed.lose(lambda node, a: node == "node-01" and a["id"].startswith("outside/"))
+    observed.lose(lambda node, a: node == "node-03" and a["id"].startswith("gateway/"))
+    failed = {r["id"] for r in saved(observed)["results"] if r["status"] == "failure"}
+    far = sorted(i for i in failed if i.startswith("tcp/"))
+    texts = dict.fromkeys(("expected", "found", "repair"), "x")
+    cause = {"node": "node-01", "kind": "device", "object": "cbr0", **texts, "results": far}
+    report = report_data(saved(observed), "Pod network", "podnet.fabric", None, [cause])
+    remedies = {r["id"]: r["remedy"] for r in report["results"] if r["id"] in failed}
+    (problem, other) = report["problems"]
+    assert {remedies[i] for i in problem["results"]} == {"on node-01, device cbr0: `x`"}
+    assert any(i.startswith("outside/") for i in problem["results"])
+    assert not any("device cbr0" in remedies[i] for i in other["results"])
+
+
+def test_the_page_says_the_same_of_many_paths_once() -> None:
+    cause = {"kind": "underlay", "expected": "passes", "found": "nothing", "repair": "cables"}
+    causes = [
+        {**cause, "node": one, "object": f"{one} - node-03", "results": [f"tcp/ipv4/{one}/node-03"]}
+        for one in ("node-01", "node-02")
+    ]
+    report = report_data(saved(CUT), "Pod network", "podnet.fabric", None, causes)
+    assert report["causes"] == causes
+    page = report_html(report, {name: role_file("report", "templates", name) for name in TEMPLATES})
+    assert "<b>underlay of 2 pairs</b>" in page and page.count("<dd>cables</dd>") == 1
+    assert "explains 2 checks: node-01 ↔ node-03, node-02 ↔ node-03" in page
+
+
 def samples(text: str) -> dict[tuple[str, ...], float]:
     return {
         (sample.name, *(f"{k}={v}" for k, v in sorted(sample.labels.items()))): sample.value

@@ -86,6 +86,8 @@ class Stages(ActionModule):
         self._args = {"bgp_password": "", "bgp_seconds": 0}
         self._vars: dict[str, Any] = {
             "ansible_play_hosts_all": hosts,
+            "ansible_play_hosts": hosts,
+            "ansible_play_batch": hosts,
             "hostvars": {name: {} for name in hosts},
         }
         self._workspace = Workspace(str(root))
@@ -225,6 +227,16 @@ def test_a_node_that_is_left_out_is_neither_asked_nor_judged(tmp_path: Path) -> 
     assert done["verdict"] == "pass"
     assert "only 2 of 3 nodes were asked for" in done["podnet_summary"]
     assert not any(asked.startswith("node-02") for asked in stages.nodes.asked)
+
+
+def test_nodes_of_other_batches_are_not_asked_for(tmp_path: Path) -> None:
+    """With `serial` they are in the play and not in this batch: that they gave no observation says
+    nothing of them."""
+    stages = Stages(tmp_path, NAMES, {})
+    stages._vars["ansible_play_batch"] = stages._nodes.names = NAMES[:2]
+    done = stages.whole()
+    assert done["verdict"] == "pass"
+    assert "only 2 of 3 nodes were asked for" in done["podnet_summary"]
 
 
 def test_nobody_can_leave_out_what_is_no_node(tmp_path: Path) -> None:

@@ -159,3 +159,23 @@ def test_every_failed_result_is_in_exactly_one_problem(cuts: list[tuple[int, int
     names = [node.name for node in observed.fabric.nodes]
     ids = [i for p in problems_of(observed.fabric, names, results) for i in p.ids]
     assert sorted(ids) == sorted(r.id for r in results if r.status in ("failure", "error"))
+
+
+def test_a_failure_says_how_many_of_which_kind_and_leaves_advice_to_the_causes() -> None:
+    """What a check can advise by itself contradicted what was found when nodes were looked at."""
+    observed = healthy(fabric_of((3,)))
+    observed.lose(lambda node, a: node == "node-02" and a["id"].endswith("/node-02"))
+    names = [node.name for node in observed.fabric.nodes]
+    lines = problem_lines(problems_of(observed.fabric, names, observed.judge()))
+    text = " ".join(" ".join(lines).split())
+    assert text.startswith("FAIL On node-02 (") and " checks: 2 tcp, 2 udp, 2 icmp, " in text
+    assert "such as: tcp ipv4 on node-02 expected: " in text
+    assert "remedy" not in text and "converge" not in text
+
+
+def test_one_check_needs_no_example() -> None:
+    observed = healthy(fabric_of((3,)))
+    observed.lose(lambda node, a: node == "node-02" and a["id"].startswith("outside/ipv4"))
+    names = [node.name for node in observed.fabric.nodes]
+    lines = problem_lines(problems_of(observed.fabric, names, observed.judge()))
+    assert "(1 check: 1 outside ipv4)" in " ".join(lines[0].split()) and "such as" not in str(lines)

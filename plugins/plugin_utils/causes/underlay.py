@@ -8,6 +8,8 @@ from collections.abc import Iterator, Sequence
 from .suspects import Cause, Scene, Trip, only_large
 
 Certain = tuple[Cause, bool]
+# What is named by the two nodes between which it is; all else is on one node.
+PATHS = ("underlay", "unknown")
 
 
 def device(trip: Trip, node: str) -> Iterator[Certain]:
@@ -71,7 +73,8 @@ def between(
     """Nothing is wrong on either node: the underlay, if what failed fits that.
 
     ``alone``: the other family of the pair has not failed. VXLAN hides family and protocol from
-    the underlay, so it cannot drop one of them only."""
+    the underlay, so it cannot drop one of them only. Only the object names the nodes, so that what
+    is alike on many ways can be said once."""
     one, two = pair
     if one == two or not trips:
         return None
@@ -82,9 +85,9 @@ def between(
         return Cause(one, "underlay", name, f"packets of {mtu} bytes pass", "smaller only", text)
     hidden = trips[0].tunnelled and alone and len(scene.fabric.families) > 1
     if hidden or not {"icmp", "tcp", "udp"} <= kinds:
-        text = f"`nft list ruleset` and `ip route get` on {one} and {two}; not in the underlay"
+        text = "`nft list ruleset` and `ip route get` on both nodes; not in the underlay"
         found = f"lost: {', '.join(sorted(kinds))}"
         return Cause(one, "unknown", name, "packets between pods pass", found, text)
     text = "look at the path between their underlay addresses: firewalls, routers, cables"
-    texts = ("packets between the nodes pass", f"nothing wrong on {one} and {two}", text)
+    texts = ("packets between the nodes pass", "nothing wrong on either node", text)
     return Cause(one, "underlay", name, *texts)

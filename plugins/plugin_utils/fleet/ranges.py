@@ -184,8 +184,8 @@ _SILENT = (
 )
 _LEFT_OUT = (
     "left out of this run",
-    "run without --limit; or run the phases one by one over all nodes (playbooks add, switch,"
-    " remove)",
+    "run without --limit and serial; or run the phases one by one over all nodes (playbooks add,"
+    " switch, remove)",
 )
 
 

@@ -3,13 +3,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..changes import PHASES
 from ..reach import Answer
 from ..transaction import outcome
 
+NAMED = 3
 # What the callback says of a change when the run is interrupted; nothing any more.
 OVER = {"podnet_unfinished": {"change": ""}}
 # From here on some nodes keep the change, and soon all do.
@@ -35,6 +36,15 @@ def stays(host: str, unread: Mapping[str, Mapping[str, Any]]) -> str:
     """Of one that answers, and odd things, the reason follows with its own result."""
     reached = not unread.get(host, {}).get("unreachable", True)
     return f"{host} {'could not be read' if reached else 'was not reached'} and stays as it is"
+
+
+def elsewhere(hosts: Sequence[str]) -> list[str]:
+    """One line on hosts of other batches (`serial`), if there are any."""
+    if not hosts:
+        return []
+    more = f" and {len(hosts) - NAMED} more" if len(hosts) > NAMED else ""
+    verb = "is" if len(hosts) == 1 else "are"
+    return [f"{', '.join(hosts[:NAMED])}{more} {verb} not part of this batch, and not looked at"]
 
 
 def nodes_read(count: int) -> str:

@@ -45,10 +45,10 @@ def report_data(
         KeyError, TypeError, ValueError: not such a file.
     """
     fabric = Fabric.from_dict(saved["fabric"])
-    items = _explained(saved["results"], causes)
-    results = [Result.from_dict(item) for item in items]
     totals = saved["summary"]
     asked = [str(name) for name in saved["run"]["asked"]]
+    items = _explained(fabric, asked, saved["results"], causes)
+    results = [Result.from_dict(item) for item in items]
     return {
         "schema": SCHEMA,
         "title": title,
@@ -72,14 +72,23 @@ def report_data(
 
 
 def _explained(
-    items: list[dict[str, Any]], causes: Sequence[Mapping[str, Any]]
+    fabric: Fabric,
+    asked: Sequence[str],
+    items: list[dict[str, Any]],
+    causes: Sequence[Mapping[str, Any]],
 ) -> list[dict[str, Any]]:
-    """What repairs a cause is the remedy of all that it explains."""
-    remedies = {
-        id: f"on {cause['node']}, {cause['kind']} {cause['object']}: `{cause['repair']}`"
-        for cause in causes
-        for id in cause["results"]
-    }
+    """What repairs a cause is the remedy of all that it explains, and of what is one problem with
+    that, so that nothing else is advised beside it."""
+    if not causes:
+        return items
+    remedies: dict[str, str] = {}
+    for cause in causes:
+        text = f"on {cause['node']}, {cause['kind']} {cause['object']}: `{cause['repair']}`"
+        for id in cause["results"]:
+            remedies.setdefault(id, text)
+    for problem in problems_of(fabric, asked, map(Result.from_dict, items)):
+        if text := next((remedies[id] for id in problem.ids if id in remedies), ""):
+            remedies |= {id: text for id in problem.ids if id not in remedies}
     # What nothing explains is passed on as it is, not copied.
     return [
         {**item, "remedy": remedies[item["id"]]} if item["id"] in remedies else item

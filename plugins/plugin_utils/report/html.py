@@ -16,6 +16,8 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
+from ..causes.lines import Alike, alike
+from ..causes.suspects import Cause
 from ..verdicts.results import Result
 from .data import worst
 from .matrix import FAMILIES, details, label, matrix
@@ -53,7 +55,14 @@ def report_html(data: Mapping[str, Any], templates: Mapping[str, str]) -> str:
         details=details(grid, results),
         drawings=drawings(data, results),
         bars=bars(data),
+        causes=_causes(data["causes"]),
     )
+
+
+def _causes(named: Sequence[Mapping[str, Any]]) -> list[Alike]:
+    """What is to be said of all causes, each once."""
+    names = ("node", "kind", "object", "expected", "found", "repair")
+    return alike([(Cause(*(item[n] for n in names)), tuple(item["results"])) for item in named])
 
 
 def headline(data: Mapping[str, Any]) -> str:

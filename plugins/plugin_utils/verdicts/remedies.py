@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What to look at, and where, when a check fails: one line that a person can act on."""
+"""What to look at, and where, when a check fails and no cause is found: one line that a person can
+act on. Where a cause is named, what repairs that takes its place."""
 
 from __future__ import annotations
 
@@ -68,4 +69,4 @@ def remedy_error(node: str) -> str:
 
 def remedy_speaker(node: str) -> str:
     """What a node must have learned, or a session."""
-    return f"on {node}: `vtysh -N podnet -c 'show bgp summary'`; the cause that is named says more"
+    return f"on {node}: look at `vtysh -N podnet -c 'show bgp summary'`"

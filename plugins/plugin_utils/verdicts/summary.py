@@ -184,37 +184,45 @@ def _heads_on_end(columns: Sequence[str], first: int, room: int, label: int) -> 
 
 
 def fact_lines(item: object, names: Sequence[str], indent: int) -> list[str]:
-    """Attributes as `name: value`, wrapped; commands are not broken inside a word."""
-    return [
-        line
-        for name in names
-        for line in textwrap.wrap(
-            f"{name}: {getattr(item, name)}",
-            MESSAGE,
-            initial_indent=" " * indent,
-            subsequent_indent=" " * (indent + 2),
-            break_long_words=False,
-            break_on_hyphens=False,
-        )
-    ]
+    """Attributes as `name: value`, wrapped."""
+    return [line for name in names for line in wrapped(name, getattr(item, name), indent)]
+
+
+def wrapped(name: str, value: str, indent: int) -> list[str]:
+    """`name: value`; commands are not broken inside a word."""
+    return textwrap.wrap(
+        f"{name}: {value}",
+        MESSAGE,
+        initial_indent=" " * indent,
+        subsequent_indent=" " * (indent + 2),
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+
+
+def _check(result: Result) -> str:
+    """`tcp ipv4 node-1 → node-2`, `gateway ipv6 on node-1`."""
+    inner = result.source == result.target
+    way = f"on {result.source}" if inner else f"{result.source} → {result.target}"
+    return " ".join(filter(None, (result.kind, result.family, way)))
 
 
 def problem_lines(problems: Sequence[Problem]) -> list[str]:
-    """The first problems with what to do, and how many more there are."""
+    """What failed, of the first problems, and how many more there are. What to do stands with the
+    causes, which are looked for next: said here as well, it would be a guess beside a finding."""
     lines: list[str] = []
     for problem in problems[:SHOWN]:
         number = f"{len(problem.ids)} check{'s' * (len(problem.ids) != 1)}"
-        kinds = [what for what, _count in problem.affected]
+        kinds = [f"{count} {what}" for what, count in problem.affected]
         rest = len(kinds) - KINDS
         more = f" and {rest} more kind{'s' if rest > 1 else ''}" if rest > 0 else ""
         what = ", ".join(kinds[:KINDS]) + more
         head = f"{WORDS[problem.status]:<4} {problem.title} ({number}: {what})"
         lines += textwrap.wrap(head, MESSAGE, subsequent_indent=" " * 5)
         example = problem.examples[0]
-        # Between nodes the cause is looked for next, and comes with what repairs it.
-        between = example.source != example.target and example.kind not in OUTSIDE
-        names = ("expected", "found") if between else ("expected", "found", "remedy")
-        lines += fact_lines(example, names, 5)
+        if len(problem.ids) > 1:
+            lines += wrapped("such as", _check(example), 5)
+        lines += fact_lines(example, ("expected", "found"), 5)
     if len(problems) > SHOWN:
         lines.append(f"… and {len(problems) - SHOWN} more; the report has them all")
     return lines
