@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -72,7 +72,13 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types
         names = [node.name for node in fabric.nodes]
         kept = room.released(old, args["release"], names)
         reserved = room.read_ranges({"*": args["reserved"]}, "podnet_allocate_reserved")["*"]
-        taken = [*reserved, *_remembered(workspace), *(c for cidrs in kept.values() for c in cidrs)]
+        held = [*reserved, *(cidr for cidrs in kept.values() for cidr in cidrs)]
+        last, addresses = _remembered(workspace)
+        back = room.given_back(fabric, last, held)
+        if back:
+            kept |= back
+            fabric, _problems = parse_fabric(_with(hosts, kept))
+        taken = [*held, *(cidr for cidrs in last.values() for cidr in cidrs), *addresses]
         with found.named():
             given = room.allocate(fabric, room.lengths_of(hosts), taken)
             new = room.merged(kept, given)
@@ -81,7 +87,9 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types
         after = room.as_text(new) if new != old else before
         if after != before and not self._task.check_mode:
             write(path, after)
-        done = _said(given, [name for name in new if name not in names], path, args["release"])
+        done = _said(
+            given, back, [name for name in new if name not in names], path, args["release"]
+        )
         if before and not any(room.VARIABLE in variables for variables in hosts.values()):
             again = f"pass it to every run: -e @{path}"
             done["podnet_lines"].append(f"{path}: this inventory does not load it; {again}")
@@ -144,26 +152,33 @@ def _refuse_other(hosts: dict[str, dict[str, Any]], old: room.Ranges, path: Path
             raise ProblemsError("the inventory", [problem])
 
 
-def _remembered(workspace: Workspace) -> Iterator[str]:
-    """What the last plan gave to any node, and what host-local had in use when `status` was run
-    last: pods may still be there."""
-    for name in ("fabric.json", "status.json"):
-        try:
-            data = workspace.load(name, "")
-        except WorkspaceError:
-            continue
-        if name == "fabric.json":
-            yield from (cidr for node in data["nodes"] for cidr in node["pod_cidrs"])
-        else:
-            nodes = data["nodes"].values()
-            yield from (address for node in nodes for address, _pod in node.get("reservations", ()))
+def _remembered(workspace: Workspace) -> tuple[room.Ranges, list[str]]:
+    """What the last plan gave to each node, and the addresses that host-local had in use when
+    `status` was run last: pods may still be there."""
+    plan, status = _maybe(workspace, "fabric.json"), _maybe(workspace, "status.json")
+    ranges = {node["name"]: tuple(node["pod_cidrs"]) for node in plan.get("nodes", ())}
+    nodes = status.get("nodes", {}).values()
+    return ranges, [address for node in nodes for address, _pod in node.get("reservations", ())]
 
 
-def _said(given: room.Ranges, gone: list[str], path: Path, released: list[str]) -> dict[str, Any]:
+def _maybe(workspace: Workspace, name: str) -> dict[str, Any]:
+    """A saved file; empty where there is none."""
+    try:
+        data: dict[str, Any] = workspace.load(name, "")
+    except WorkspaceError:
+        return {}
+    return data
+
+
+def _said(
+    given: room.Ranges, back: room.Ranges, gone: list[str], path: Path, released: list[str]
+) -> dict[str, Any]:
     lines = [f"{name}: {' '.join(given[name])}" for name in given]
+    lines += [f"{name}: {' '.join(back[name])}, as in the last plan here" for name in back]
     lines += [f"given up: {name}" for name in released]
     if gone:
         lines.append(f"kept for nodes that are gone: {', '.join(gone)}")
-    count = f"{len(given)} node{'s get' if len(given) > 1 else ' gets'} ranges, in {path}"
-    summary = count if given else "every node has its ranges"
+    number = len(given | back)
+    count = f"{number} node{'s get' if number > 1 else ' gets'} ranges, in {path}"
+    summary = count if number else "every node has its ranges"
     return {"podnet_lines": lines, "podnet_summary": summary}

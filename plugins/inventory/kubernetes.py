@@ -78,7 +78,7 @@ class InventoryModule(BaseInventoryPlugin):  # type: ignore[misc]  # ansible shi
         self._read_config_data(path)
         file = self._file(path)
         with reading(path, str(file or "kubectl"), str(file) if file else None):
-            data = json.loads(file.read_text(encoding="utf-8") if file else self._asked())
+            data = json.loads(file.read_text(encoding="utf-8-sig") if file else self._asked())
             label = str(self.get_option("segment_label"))
             hosts = from_kubernetes(data, label, bool(self.get_option("require_pod_cidrs")))
         enter(inventory, str(self.get_option("group")), hosts)

@@ -81,9 +81,10 @@ def read_json(path: str) -> Optional[Dict[str, Any]]:
 
 
 def remove_folder(path: str) -> None:
-    """A folder of files, where there is one."""
+    """A folder of files, where there is one. A pod's record goes last: what is left by who was
+    killed meanwhile can still be read."""
     if os.path.isdir(path):
-        for name in os.listdir(path):
+        for name in sorted(os.listdir(path), key=lambda name: name == "pod.json"):
             os.unlink(os.path.join(path, name))
         os.rmdir(path)
 

@@ -92,7 +92,9 @@ class Pod:
         """What makes the pod as wanted; nothing when it is so."""
         why = self.problem(record, wanted) if record else None
         found: List[Step] = []
-        if record and why:
+        if record is None and self.there():
+            why = "a run that was cut short has left it"
+        if why:
             found.append(Step("remove pod", self.name, why))
         known: Record = {} if record is None or why else record["containers"]
         if record is None or why:
@@ -151,8 +153,8 @@ class Pod:
             "bin_dirs": self.bin_dirs,
             "containers": {},
         }
-        self._save(record)
         try:
+            self._save(record)
             self._start_infra(record)
             runtime, attachment = self._runtime(record), self._attachment(record)
             result = runtime.add(attachment)

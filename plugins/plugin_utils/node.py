@@ -14,12 +14,12 @@ from dataclasses import dataclass, field, replace
 from . import coexist, frr, networkd
 from .changes import PROGRAM, ChangeSet, Wanted, diff, needed_on_foreign_interfaces
 from .conflist import plugins_of
-from .intent.model import Fabric
+from .intent.model import FAMILIES, Fabric
 from .kernel.objects import Route
 from .kernel.read import read_script
 from .kernel.state import State, parse
 from .masquerade import untranslated
-from .plan import NodePlan, plan_nothing
+from .plan import NodePlan, plan_nothing, settings
 from .strangers import Way, guarded, senders, transition
 from .transaction import Staged, stage_script
 from .units import FOLDER, HEAL_LINK, HEAL_PATHS, HEAL_TIMER, with_systemctl
@@ -64,7 +64,8 @@ def script_to_read(fabric: Fabric, plan: NodePlan) -> str:
     return read_script(
         addresses=[item.cidr for item in plan.addresses],
         underlay=plan.node.underlay_addresses,
-        sysctls=[item.path for item in plan.sysctls],
+        # Of both families: a range that retires may be the last one of its family.
+        sysctls=[item.path for item in settings(FAMILIES, plan.links)],
         files=[PROGRAM, *owned_files(fabric)],
         symlinks={
             UNIT_LINK: UNIT,

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import hashlib
 import ipaddress
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 
@@ -269,7 +269,7 @@ def plan_node(
     return NodePlan(
         node=node,
         pod_mtu=mtu,
-        sysctls=tuple(_sysctls({family_of(cidr) for cidr in ranges}, links)),
+        sysctls=tuple(settings({family_of(cidr) for cidr in ranges}, links)),
         links=links,
         addresses=tuple(_addresses(links, node, ranges)),
         ways=ways,
@@ -322,7 +322,8 @@ def _addresses(links: tuple[Link, ...], node: Node, ranges: tuple[str, ...]) -> 
         yield Address(link.name, f"{gateway_of(first or '')}/32")
 
 
-def _sysctls(families: set[Family], links: tuple[Link, ...]) -> Iterator[Sysctl]:
+def settings(families: Container[Family], links: tuple[Link, ...]) -> Iterator[Sysctl]:
+    """What a node is set to for pods of these families."""
     if "ipv4" in families:
         yield Sysctl("net/ipv4/ip_forward", "1")
     if "ipv6" in families:

@@ -119,6 +119,12 @@ def verified(fleet: Fleet) -> None:
     fleet.play("verify", check=True)
 
 
+def settled(fleet: Fleet) -> None:
+    """Though pods hold addresses of a family that the fleet has no more."""
+    done = fleet.play("converge", check=True)
+    assert "0 to change" in done.stdout, done.stdout
+
+
 def leave(name: str) -> Edit:
     def edit(_fleet: dict[str, Any], hosts: dict[str, Any]) -> None:
         hosts.pop(name)
@@ -183,7 +189,7 @@ TWO_SEGMENTS = (
     Change("node removed that cannot be reached", leave(FOUR), before=unreachable, arguments=SLOW),
     Change("larger cluster CIDR", values(cluster_cidrs=["10.64.0.0/15", "fd00:64::/48"])),
     Change("pod CIDRs of all nodes", all_ranges),
-    Change("dual stack → IPv4", families("ipv4"), V4),
+    Change("dual stack → IPv4", families("ipv4"), V4, after=settled),
     Change("IPv4 → dual stack", families("ipv4", "ipv6"), V4, after=verified),
 )
 ONE_SEGMENT = (

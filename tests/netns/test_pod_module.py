@@ -243,6 +243,32 @@ def test_killed_in_the_middle(node: PodNode, then: str, first: bool) -> None:
     assert node.left() == ""
 
 
+@pytest.mark.parametrize("left", ["/var/lib/podnet/pods/web", "/run/podnet/netns/web"])
+def test_what_has_no_record_yet_is_no_pod(node: PodNode, left: str) -> None:
+    node.sh("mkdir -p /var/lib/podnet/pods /run/podnet/netns")
+    node.sh(f"{'mkdir' if 'lib' in left else 'touch'} {left}")
+    foreseen = node.pod(check=True)["actions"]
+    answer = node.pod()
+    assert answer["actions"] == foreseen
+    assert foreseen == ["remove pod web: a run that was cut short has left it", "create pod web"]
+    assert not node.pod()["changed"]
+
+
+def test_no_room_for_the_record_leaves_nothing(node: PodNode) -> None:
+    node.sh(
+        "mkdir -p /var/lib/podnet/pods; mount -t tmpfs -o nr_inodes=2 none /var/lib/podnet/pods"
+    )
+    try:
+        assert "No space left" in node.pod()["msg"]
+        assert (
+            node.sh("ls /var/lib/podnet/pods /run/podnet/netns 2>/dev/null | grep web || true")
+            == ""
+        )
+    finally:
+        node.sh("umount /var/lib/podnet/pods")
+    assert node.pod()["changed"]
+
+
 def test_killed_at_any_time(node: PodNode) -> None:
     """Whatever the moment, one run of absent cleans up; the moments come later and later until
     the module is at its end."""

@@ -133,6 +133,22 @@ def test_every_free_range_is_found(skipped: int, taken: list[str]) -> None:
         assert list(room.free_ranges([pool], length, mine))[skipped:] == expected[skipped:]
 
 
+def test_ranges_of_an_earlier_plan_are_given_back_where_they_are_nobodys() -> None:
+    last = {
+        "w-1": ("10.64.1.0/24", "fd00:64::/64"),
+        "w-2": ("10.64.2.0/24",),  # inside what is reserved
+        "w-3": ("10.99.3.0/24", "fd00:64:0:3::/64"),  # not the cluster's any more
+        "w-4": ("10.64.4.0/24",),  # has another one now
+        "w-5": ("10.64.5.0/24",),  # which w-4 has
+        "gone": ("10.64.6.0/24",),
+    }
+    own = {"w-4": ["10.64.5.0/24", "fd00:64:0:5::/64"]}
+    fabric, _problems = parse_fabric(fleet([f"w-{n}" for n in range(1, 6)], own))
+    for taken in (["10.64.2.128/25"], ["10.64.2.0/23", "10.64.2.4/32", "10.64.2.9/32"]):
+        assert room.given_back(fabric, last, taken) == {"w-1": last["w-1"]}
+    assert set(room.given_back(fabric, last, [])) == {"w-1", "w-2"}
+
+
 def test_worker_2_comes_before_worker_10_and_the_first_free_range_first() -> None:
     found = run(fleet(["worker-10", "worker-2", "b"], {"b": ["10.65.1.0/24"]}), {})
     assert found == {

@@ -99,7 +99,8 @@ def test_a_node_that_is_gone_keeps_its_ranges_until_they_are_released(site: Site
 
 
 def test_what_was_planned_seen_or_reserved_is_nobody_elses(site: Site) -> None:
-    """worker-1 had a range of its own; the plan and `status` are the only ones who know."""
+    """worker-1 had a range of its own; the plan and `status` are the only ones who know. It gets
+    it back, and nobody else does."""
     hosts = site.hosts["podnet"]["hosts"]
     for name in ("worker-2", "worker-10"):
         del hosts[name]
@@ -108,12 +109,26 @@ def test_what_was_planned_seen_or_reserved_is_nobody_elses(site: Site) -> None:
     status = {"nodes": {"worker-1": {"reservations": [["10.64.1.9", "0123456789ab"]]}}}
     (site.folder / ".podnet/status.json").write_text(json.dumps(status), encoding="utf-8")
     del hosts["worker-1"]["podnet_pod_cidrs"]
-    hosts["worker-2"] = {"podnet_underlay_addresses": ["192.0.2.2"]}
+    for number in (2, 3):
+        hosts[f"worker-{number}"] = {"podnet_underlay_addresses": [f"192.0.2.{number}"]}
     said = site.play("allocate", podnet_allocate_reserved=["10.64.3.128/25"], fails=True)
-    assert "no room for the ipv4 ranges of 2 nodes" in said and "none for worker-2" in said
-    del hosts["worker-2"]
-    site.play("allocate", podnet_allocate_reserved=["10.64.3.128/25"])
-    assert site.ranges() == {"worker-1": ["10.64.2.0/24", "fd00:64:0:1::/64"]}
+    assert "no room for the ipv4 ranges of 2 nodes" in said and "none for worker-3" in said
+    del hosts["worker-3"]
+    said = site.play("allocate", podnet_allocate_reserved=["10.64.3.128/25"])
+    assert "worker-1: 10.64.0.0/24 fd00:64::/64, as in the last plan here" in said
+    assert site.ranges() == {
+        "worker-1": ["10.64.0.0/24", "fd00:64::/64"],
+        "worker-2": ["10.64.2.0/24", "fd00:64:0:1::/64"],
+    }
+
+
+def test_a_file_that_is_lost_moves_nobody(site: Site) -> None:
+    site.play("allocate")
+    site.play("plan")
+    site.file().unlink()
+    assert "3 nodes get ranges" in site.play("allocate")
+    assert site.ranges() == FIRST
+    assert "every node has its ranges" in site.play("allocate")
 
 
 def test_no_folder_is_made_that_hides_a_file(site: Site) -> None:

@@ -138,9 +138,18 @@ def test_headings_of_ones_own(tmp_path: Path) -> None:
     }
 
 
+def test_what_a_spreadsheet_leaves_empty_is_none(tmp_path: Path) -> None:
+    text = "\r\n\nname,pod_cidrs,underlay_addresses,,\r\na,10.64.1.0/24,192.0.2.11,,,,\r\n"
+    text += ",,,,\r\n\r\nb,10.64.2.0/24,192.0.2.12,,\r\n"
+    hosts = table(tmp_path, text)
+    assert list(hosts) == ["a", "b"]
+    assert set(hosts["a"]) == {"podnet_pod_cidrs", "podnet_underlay_addresses"}
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [
+        ("\nname,,\na,,x\n", ["line 3", "a column without a heading"]),
         ("", ["no column has the nodes' names"]),
         ("host,pod_cidrs\na,10.64.1.0/24\n", ["no column has the nodes' names"]),
         ("name,podnet_pod_cidr\na,x\n", ["not a node variable", "write podnet_pod_cidrs"]),
@@ -210,7 +219,7 @@ NODES = {
 
 
 def kubernetes(folder: Path, data: Any, **options: Any) -> dict[str, dict[str, Any]]:
-    (folder / "nodes.json").write_text(json.dumps(data), encoding="utf-8")
+    (folder / "nodes.json").write_text(json.dumps(data), encoding="utf-8-sig")
     return load(folder, plugin="podnet.fabric.kubernetes", file="nodes.json", **options)
 
 

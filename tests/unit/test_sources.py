@@ -84,7 +84,7 @@ def test_the_only_source_is_named_before_an_empty_group(tmp_path: Path) -> None:
 
 def test_the_problems_of_a_table_are_told_with_its_source(tmp_path: Path) -> None:
     good(tmp_path / "hosts.yml")
-    source = table(tmp_path, LIST + "worker-3,192.0.2.3,10.64.3.0/24\nworker-3,,\n,,\n")
+    source = table(tmp_path, LIST + "worker-3,192.0.2.3,10.64.3.0/24\nworker-3,,\n,192.0.2.4,\n")
     code, said = play(tmp_path, "plan", "hosts.yml", source)
     assert code == 2
     assert f"{source}: it could not be read" in said

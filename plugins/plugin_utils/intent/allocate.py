@@ -10,6 +10,7 @@ from __future__ import annotations
 import ipaddress
 import json
 import re
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any
@@ -69,6 +70,46 @@ def allocate(fabric: Fabric, lengths: Mapping[Family, int], taken: Iterable[str]
     if problems:
         raise ProblemsError("the inventory", problems)
     return {name: tuple(cidrs) for name, cidrs in found.items()}
+
+
+def given_back(fabric: Fabric, last: Ranges, taken: Iterable[str]) -> Ranges:
+    """What nodes that have no range at all had in an earlier plan, where all of it lies in the
+    cluster's networks and is nobody's now: the file that kept it is lost, and their pods are there.
+
+    Args:
+        fabric: the fleet, in which nodes may lack ranges.
+        last: node → its ranges then; no two of them overlap.
+        taken: as in `allocate`.
+    """
+    busy = [*taken, *(cidr for node in fabric.nodes for cidr in node.pod_cidrs)]
+    pools, used = _merged_spans(fabric.cluster_cidrs), _merged_spans(busy)
+
+    def fits(cidr: str) -> bool:
+        span = _span(cidr)
+        around = _near(pools[family_of(cidr)], span)
+        inside = any(pool[0] <= span[0] and span[1] <= pool[1] for pool in around)
+        return inside and not any(_meet(span, one) for one in _near(used[family_of(cidr)], span))
+
+    names = (node.name for node in fabric.nodes if not node.pod_cidrs)
+    return {n: last[n] for n in names if last.get(n) and all(map(fits, last[n]))}
+
+
+def _merged_spans(cidrs: Iterable[str]) -> dict[Family, list[tuple[int, int]]]:
+    """Disjoint and sorted, by family."""
+    found: dict[Family, list[tuple[int, int]]] = {"ipv4": [], "ipv6": []}
+    for family, spans in found.items():
+        for first, last in sorted(_span(cidr) for cidr in cidrs if family_of(cidr) == family):
+            if spans and first <= spans[-1][1]:
+                spans[-1] = (spans[-1][0], max(spans[-1][1], last))
+            else:
+                spans.append((first, last))
+    return found
+
+
+def _near(spans: list[tuple[int, int]], span: tuple[int, int]) -> list[tuple[int, int]]:
+    """Those of disjoint, sorted spans that begin last before it, and first in it."""
+    place = bisect_left(spans, span)
+    return spans[max(place - 1, 0) : place + 1]
 
 
 def free_ranges(pools: Sequence[str], length: int, taken: Iterable[str]) -> Iterator[str]:

@@ -55,19 +55,28 @@ def from_table(file: str, text: str, columns: Mapping[str, str]) -> Hosts:
 
 
 def from_csv(text: str, columns: Mapping[str, str]) -> Hosts:
-    """A table with a line of headings."""
-    reader = csv.DictReader(io.StringIO(text), skipinitialspace=True)
+    """A table with a line of headings. What a spreadsheet leaves of rows and columns that are empty
+    is none."""
+    body = text.lstrip("\r\n")
+    above = len(text[: len(text) - len(body)].splitlines())
+    reader = csv.DictReader(io.StringIO(body), skipinitialspace=True)
     headings = [str(name or "").strip() for name in reader.fieldnames or ()]
     names = {heading: columns.get(heading, heading) for heading in headings}
-    problems = [*_headings(names), *_same(headings, names, "line 1")]
+    problems = [*_headings(names), *_same(headings, names, f"line {above + 1}")]
     hosts: Hosts = {}
     for row in () if problems else reader:
-        where = f"line {reader.line_num}"
-        if None in row:
-            found, remedy = f"{len(row[None])} more", "quote the commas"
+        more = [cell for cell in row.pop(None, ()) if cell.strip()]
+        if not more and not any(cell and cell.strip() for cell in row.values()):
+            continue
+        where = f"line {above + reader.line_num}"
+        if more:
+            found, remedy = f"{len(more)} more", "quote the commas"
             what = "more fields than headings"
             problems.append(Problem(where, what, "one for each", found, remedy))
-        values = {names[str(k).strip()]: v for k, v in row.items() if k is not None}
+        values = {names[str(k).strip()]: v for k, v in row.items()}
+        if (stray := values.pop("", None)) and stray.strip():
+            what, remedy = "a value in a column without a heading", "name the column, or empty it"
+            problems.append(Problem(where, what, "a heading over it", shown(stray), remedy))
         problems += _take(values, where, hosts)
     return _whole(hosts, problems)
 
