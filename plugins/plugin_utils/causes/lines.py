@@ -7,12 +7,11 @@ import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from ..fleet.words import few
 from ..verdicts.problems import Problem
 from ..verdicts.summary import MESSAGE, SHOWN, fact_lines, wrapped
 from .suspects import Cause
 from .underlay import PATHS
-
-NAMED = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,12 +53,6 @@ def alike(causes: Sequence[tuple[Cause, tuple[str, ...]]]) -> list[Alike]:
         for of in groups.values()
     ]
     return sorted(found, key=lambda group: -len(group.ids))
-
-
-def few(names: Sequence[str]) -> str:
-    """The first three, and how many more there are."""
-    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
-    return ", ".join(names[:NAMED]) + more
 
 
 def model_lines(

@@ -241,11 +241,12 @@ def differences(
     not the file's; with a family, what filters prefixes of it."""
     if heard is None or not heard.file.lines:
         return
+    in_force = set(heard.running.lines)
     for under, line in different(heard.running, heard.file):
         of = family_of_line(under, line)
         filters_it = any(word in line for word in _FILTERS)
         if family is None or (filters_it and of in (None, family)):
-            yield under, line, (under, line) in heard.running.lines
+            yield under, line, (under, line) in in_force
 
 
 def _filter(node: str, under: str, line: str, there: bool) -> Cause:

@@ -38,13 +38,18 @@ def stays(host: str, unread: Mapping[str, Mapping[str, Any]]) -> str:
     return f"{host} {'could not be read' if reached else 'was not reached'} and stays as it is"
 
 
+def few(names: Sequence[str]) -> str:
+    """The first three, and how many more there are."""
+    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+    return ", ".join(names[:NAMED]) + more
+
+
 def elsewhere(hosts: Sequence[str]) -> list[str]:
     """One line on hosts of other batches (`serial`), if there are any."""
     if not hosts:
         return []
-    more = f" and {len(hosts) - NAMED} more" if len(hosts) > NAMED else ""
     verb = "is" if len(hosts) == 1 else "are"
-    return [f"{', '.join(hosts[:NAMED])}{more} {verb} not part of this batch, and not looked at"]
+    return [f"{few(hosts)} {verb} not part of this batch, and not looked at"]
 
 
 def nodes_read(count: int) -> str:

@@ -62,7 +62,8 @@ def from_csv(text: str, columns: Mapping[str, str]) -> Hosts:
     reader = csv.DictReader(io.StringIO(body), skipinitialspace=True)
     headings = [str(name or "").strip() for name in reader.fieldnames or ()]
     names = {heading: columns.get(heading, heading) for heading in headings}
-    problems = [*_headings(names), *_same(headings, names, f"line {above + 1}")]
+    first = f"line {above + 1}"
+    problems = [*_headings(names, first), *_same(headings, names, first)]
     hosts: Hosts = {}
     for row in () if problems else reader:
         more = [cell for cell in row.pop(None, ()) if cell.strip()]
@@ -133,12 +134,12 @@ def _whole(hosts: Hosts, problems: list[Problem]) -> Hosts:
     return hosts
 
 
-def _headings(names: Mapping[str, str]) -> Iterator[Problem]:
+def _headings(names: Mapping[str, str], where: str) -> Iterator[Problem]:
     if "name" not in names.values():
         found = ", ".join(names) or "an empty file"
         remedy = "add it, or map one"
         what = "no column has the nodes' names"
-        yield Problem("line 1", what, "a heading `name`", shown(found), remedy)
+        yield Problem(where, what, "a heading `name`", shown(found), remedy)
     yield from _unknown(names, "")
 
 
