@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
+from .foreign import needed_on_foreign_interfaces
 from .kernel.objects import (
     ROUTE_METRIC,
     Address,
@@ -120,6 +121,7 @@ def diff(want: Wanted, have: State) -> ChangeSet:
             continue
         for phase, change in _object(item, present.get(item.key), have, lost):
             phases[phase].append(change)
+    phases["add"] += _ports(want, have)
     former = _former_routes(want, have)
     phases["switch"] += _uncovered(former, lost)
     for phase, change in _files(want, have):
@@ -231,6 +233,15 @@ def _link(
         )
 
 
+def _ports(want: Wanted, have: State) -> Iterator[Change]:
+    """Pods' ends that came off a bridge: it was deleted, or they were taken off. Nothing takes that
+    back, because off the bridge they are cut off."""
+    bridges = [item.name for item in want.objects if isinstance(item, Link) and not item.vxlan]
+    for port, others in sorted(have.loose.items()):
+        for bridge in others.intersection(bridges):
+            yield Change(Command("port", f"{port} dev {bridge}"), None, "on no bridge")
+
+
 def _relocate(link: Link) -> Command:
     if link.vxlan is None:
         raise AssertionError(f"{link.name} is no VXLAN device")
@@ -259,38 +270,6 @@ def _sysctl(want: Sysctl, have: str | None) -> Iterator[Change]:
         undo = Command("sysctl", f"{want.path}={have}") if have is not None else None
         why = f"was {have}" if have is not None else "new device"
         yield Change(want.add()[0], undo, why)
-
-
-def needed_on_foreign_interfaces(objects: Iterable[KernelObject], have: State) -> dict[str, str]:
-    """Settings of the underlay interface that would break pod traffic or the host's own.
-
-    Reverse-path filtering counts the stricter of `all` and the interface (kernel,
-    ip-sysctl.rst); strict drops pod packets while the two ways of a pair differ. With
-    forwarding on, an interface takes router advertisements only at accept_ra=2 (same page), so
-    1 becomes 2 and the host keeps the default route that it learned.
-    """
-    settings = {item.path for item in objects if isinstance(item, Sysctl)}
-    has4 = "net/ipv4/ip_forward" in settings
-    has6 = "net/ipv6/conf/all/forwarding" in settings
-    # What cannot be read belongs to an interface that is gone.
-    needed = {path: value for path, value in have.held.items() if path in have.sysctls}
-    strict_all = have.sysctls.get("net/ipv4/conf/all/rp_filter") == "1"
-    devices = list(dict.fromkeys(interface.dev for interface in have.underlay))
-    for dev in devices if has4 else ():
-        path = f"net/ipv4/conf/{dev}/"
-        # Turning `ip_forward` on turns it on for every interface; only an interface that was
-        # switched off afterwards needs more.
-        forwarding = have.sysctls.get("net/ipv4/ip_forward") == "1"
-        if forwarding and have.sysctls.get(path + "forwarding") == "0":
-            needed[path + "forwarding"] = "1"
-        own = have.sysctls.get(path + "rp_filter")
-        if own == "1" or (strict_all and own == "0"):
-            needed[path + "rp_filter"] = "2"
-    for dev in dict.fromkeys([*devices, *have.ra_devices]) if has6 else ():
-        path = f"net/ipv6/conf/{dev}/accept_ra"
-        if have.sysctls.get(path) == "1":
-            needed[path] = "2"
-    return needed
 
 
 def _nft(want: Wanted, have: State) -> Iterator[tuple[str, Change]]:

@@ -12,8 +12,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from . import coexist, frr, networkd
-from .changes import PROGRAM, ChangeSet, Wanted, diff, needed_on_foreign_interfaces
+from .changes import PROGRAM, ChangeSet, Wanted, diff
 from .conflist import plugins_of
+from .foreign import needed_on_foreign_interfaces
 from .intent.model import FAMILIES, Fabric
 from .kernel.objects import Route
 from .kernel.read import read_script

@@ -26,9 +26,10 @@ mkdir -p /etc/podnet/generations /run/podnet/work {folders}
 
 
 # What these do meets each packet of each connection, so that the one over which a node answers
-# afterwards tells as much as a new one would: routes, what is behind them, and whose encapsulated
-# packets are taken. Addresses, devices, settings and rules may treat a new connection otherwise.
-_ALIKE = ("ip route ", "ip neighbour ", "bridge fdb ", "element ")
+# afterwards tells as much as a new one would: routes, what is behind them, whose encapsulated
+# packets are taken, and pods' ends. Addresses, devices, settings and rules may treat a new
+# connection otherwise.
+_ALIKE = ("ip route ", "ip neighbour ", "bridge fdb ", "element ", "port ")
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ import contextlib
 import fcntl
 import json
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterable
@@ -223,9 +224,6 @@ def node_modules() -> tuple[tuple[str, str], ...]:
 def node_program() -> str:
     """`podnet-node` as it lies on a node: one file, replaced as a whole, whatever it is made of."""
     text = role_file("converge", "files", "podnet-node")
-    for name in ("podnet-accept.sh", "podnet-bgp.sh", "podnet-mend.sh", "podnet-nft.sh"):
-        part = f". ./{name}\n"
-        if part not in text:
-            raise AssertionError(f"podnet-node does not read {name}")
-        text = text.replace(part, role_file("converge", "files", name))
+    for line, name in re.findall(r"^(\. \./(\S+)\n)", text, re.MULTILINE):
+        text = text.replace(line, role_file("converge", "files", name))
     return text

@@ -12,6 +12,7 @@ import subprocess
 from types import TracebackType
 
 PRIVATE = ("/etc/podnet", "/etc/cni", "/etc/iproute2", "/etc/systemd", "/usr/local/sbin", "/run")
+PRIVATE += ("/var/lib/cni", "/var/lib/podnet")
 
 SETUP = r"""
 set -eu
@@ -24,6 +25,7 @@ for d in {private}; do
   rm -rf "$t"
 done
 mkdir -p /etc/systemd/system
+mount -t sysfs sysfs /sys
 ip link set lo up
 echo ready
 exec sleep 3600

@@ -84,6 +84,15 @@ def test_pods_of_different_nodes_reach_each_other(scene: Scene, way: str, family
     reaches_without_nat(source, target, FAMILIES[family])
 
 
+def test_a_deleted_bridge_comes_back_with_the_pods_of_containerd_on_it(scene: Scene) -> None:
+    """It keeps the results of the plugins, which name the ends."""
+    host = scene.hosts[0]
+    host.ssh("ip link del cbr0")
+    assert "put back: port veth" in host.ssh("podnet-node heal")
+    for source, target in WAYS.values():
+        reaches_without_nat(scene.pods[source], scene.pods[target], 0)
+
+
 def test_a_removed_pod_leaves_nothing_on_its_node(scene: Scene) -> None:
     host = scene.hosts[0]
     before = _traces(host)

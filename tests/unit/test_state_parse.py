@@ -174,7 +174,7 @@ SECTIONS: dict[str, Any] = {
     "symlinks": "/a/b /c/d",
     "plugins": 'bridge known\nportmap absent\nbandwidth {"supportedVersions": ["0.4.0", "1.0.0"]}\n'
     "host-local Segmentation fault",
-    **dict.fromkeys(("underlay 192.0.2.1", "running", "end"), ""),
+    **dict.fromkeys(("underlay 192.0.2.1", "running", "loose", "end"), ""),
 }
 
 

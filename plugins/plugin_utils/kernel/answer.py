@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections.abc import Iterator
 from functools import lru_cache
 
@@ -53,6 +54,19 @@ def reservations(text: str) -> Iterator[tuple[str, str]]:
         except ValueError:
             continue
         yield address, container
+
+
+def loose(text: str) -> dict[str, frozenset[str]]:
+    """A line of ports that are on no bridge; lines ``path:"name": "interface"`` of CNI results."""
+    ports, _end, named = text.partition("\n")
+    by_file: dict[str, set[str]] = {}
+    for path, name in re.findall(r'^(.+):"name": *"([^"]+)"$', named, re.M):
+        by_file.setdefault(path, set()).add(name)
+    found: dict[str, frozenset[str]] = {}
+    for port in ports.split():
+        for names in (names for names in by_file.values() if port in names):
+            found[port] = found.get(port, frozenset()) | names - {port}
+    return found
 
 
 def pairs(text: str, separator: str, prefix: str) -> dict[str, str]:

@@ -142,6 +142,18 @@ s live
 done
 """
 
+# Ends of running pods that are on no bridge; runtimes keep the results of CNI plugins (libcni's cache;
+# podnet's own pods have theirs in their record). Others have veths too.
+_LOOSE = r"""set --; c=
+for d in /proc/sys/net/ipv4/conf/veth*; do
+  d=${d##*/}; f=/sys/class/net/$d
+  if [ -e $f ] && [ ! -e $f/master ]; then c="$c $d"; set -- "$@" -e "\"$d\""; fi
+done
+s loose; [ -z "$c" ] || { echo "$c"
+  d=$(grep -lF "$@" /var/lib/cni/results/* /var/lib/podnet/pods/*/pod.json)
+  [ -z "$d" ] || grep -oH '"name": *"[^"]*"' $d; } 2>/dev/null
+"""
+
 _SYSCTLS = r"""cd /proc/sys
 s sysctls
 set -- {paths}
@@ -200,6 +212,7 @@ def read_script(
         .replace("{count}", str(len(underlay))),
         _NODE,
         _HOLDERS.replace("{addresses}", " ".join(addresses)),
+        _LOOSE,
         _SYSCTLS.replace("{paths}", _words(sysctls)),
         _FILES.replace("{files}", _words(files)).replace("{conf_dir}", shlex.quote(conf_dir)),
         "s symlinks\n",

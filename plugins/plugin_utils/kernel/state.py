@@ -8,17 +8,16 @@ a change must look at it.
 
 from __future__ import annotations
 
-import hashlib
-import ipaddress
 import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from . import nft
 from .answer import (
-    as_listed,
     interfaces,
+    loose,
     numbers,
     pairs,
     printable,
@@ -84,6 +83,7 @@ class State:
         senders: set of the table → underlay addresses that may send encapsulated packets.
         untranslated: chain of the table → networks and addresses to which pods' packets go as they
             are.
+        loose: port of a pod that is on no bridge → the other interfaces that its CNI result names.
         contested: address of a pod → the ports of the bridge that use it, where these are several.
         reservations: (address, container) that host-local keeps; read only while the bridge has
             an address that is not wanted any more.
@@ -127,6 +127,7 @@ class State:
     nft_present: bool = False
     senders: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     untranslated: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    loose: Mapping[str, frozenset[str]] = field(default_factory=dict)
     contested: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     generation: int | None = None
     generations: tuple[int, ...] = ()
@@ -183,8 +184,8 @@ def _state(sections: Mapping[str, str], wanted: frozenset[str]) -> State:
     learned = _learned(kernel.routes, node)
     routes, foreign_routes, ra_devices = _routes(kernel.routes, wanted, learned)
     own = _tunnels(links)
-    recorded, (inet, bridged) = sections["nft"].split(), _tables(sections["tables"])
-    tables, sets = _recorded(inet, bridged), _sets(inet)
+    recorded, (inet, bridged) = sections["nft"].split(), nft.split(sections["tables"])
+    tables, sets = nft.digest(inet, bridged), nft.sets(inet)
     return State(
         privileged="unprivileged" not in node,
         name=node.get("name", "").strip('",'),
@@ -206,8 +207,9 @@ def _state(sections: Mapping[str, str], wanted: frozenset[str]) -> State:
         nft_loaded=recorded[0] if recorded[1:] == [tables] else "",
         nft_present=bool(tables),
         senders={name: items for name, items in sets.items() if name.startswith("vteps")},
-        untranslated=_untranslated(inet, sets),
-        contested=_contested(bridged, sections["ports"].split()),
+        untranslated=nft.untranslated(inet, sets),
+        loose=loose(sections["loose"]),
+        contested=nft.contested(bridged, sections["ports"].split()),
         generation=next(numbers(node.get("current", "").rpartition("/")[2]), None),
         generations=tuple(sorted(numbers(node["generations"]))),
         reservations=tuple(reservations(sections["reservations"])),
@@ -231,21 +233,6 @@ def _json(text: str) -> list[dict[str, Any]]:
     """A JSON list of `ip -j`; nothing printed means nothing found, and old versions print an
     empty object for every interface that a selector left out."""
     return [item for item in json.loads(text or "[]") if item]
-
-
-def _tables(text: str) -> tuple[str, str]:
-    """The tables of family inet and bridge; empty where there is none."""
-    inet, start, bridged = text.partition("table bridge podnet {")
-    return inet.strip(), (start + bridged).strip()
-
-
-def _recorded(inet: str, bridged: str) -> str:
-    """SHA-256 of the tables as `podnet-node` records them, without what the bridge table learns;
-    empty when there is none."""
-    learned = re.compile(r"\n\t\telements = \{[^}]*\}")
-    texts = (inet, learned.sub("", bridged))
-    listing = "\n".join(text for text in texts if text)
-    return hashlib.sha256(f"{listing}\n".encode()).hexdigest() if listing else ""
 
 
 def _links(kernel: Kernel, networkd: str) -> tuple[Link, ...]:
@@ -354,33 +341,6 @@ def _underlay(kernel: Kernel, sections: Mapping[str, str]) -> Iterator[UnderlayI
         address = name.removeprefix("underlay ")
         if address != name and (item := kernel.holders.get(address)):
             yield UnderlayInterface(address, item["ifname"], item["mtu"], "UP" in item["flags"])
-
-
-def _sets(text: str) -> dict[str, tuple[str, ...]]:
-    """Sets as nft lists them; one without elements has none of the second group."""
-    pattern = re.compile(r"set (\w+[46]) \{[^{}]*(?:elements = \{([^{}]*)\}[^{}]*)?\}")
-    found = pattern.findall(text)
-    return {name: tuple(item.replace(",", " ").split()) for name, item in found}
-
-
-def _untranslated(text: str, sets: Mapping[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
-    found: dict[str, tuple[str, ...]] = {}
-    for chain, rules in re.findall(r"chain (leaving[46]) \{([^{}]*)\}", text):
-        items = re.findall(r"ip6? daddr (\S+) return", rules)
-        known = [sets.get(item[1:], ()) if item[0] == "@" else (item,) for item in items]
-        found[chain] = tuple(as_listed(one) for several in known for one in several)
-    return found
-
-
-def _contested(text: str, ports: list[str]) -> dict[str, tuple[str, ...]]:
-    """From elements such as `"veth1" . 10.64.1.5`; nft has IPv6 addresses as numbers there. What
-    was learned of a port that is gone does not count."""
-    users: dict[str, list[str]] = {}
-    for port, word in re.findall(r'"([^"]+)" \. (0x[0-9a-f]+|[0-9.]+)(?=[,\s}])', text):
-        address = str(ipaddress.IPv6Address(int(word, 16))) if word.startswith("0x") else word
-        if port in ports:
-            users.setdefault(address, []).append(port)
-    return {address: tuple(sorted(of)) for address, of in users.items() if len(of) > 1}
 
 
 def _plugins(text: str) -> dict[str, tuple[str, ...]]:

@@ -21,6 +21,7 @@ missing() {
     echo '@sysctl held'; cat "$root/underlay.sysctl"
     echo '@want load'; nft_intact || echo podnet.nft
     echo '@want ip'; cat bridge.batch vxlan.batch
+    echo '@want port'; loose_ports
     echo @sysctl; cat sysctl.conf
     echo '@want bridge'; cat fdb.batch
     echo '@want accept'; not_accepted
