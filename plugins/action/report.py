@@ -59,8 +59,14 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types
             "changed": bool(changed),
             "files": [str(folder / name) for name in files],
             "verdict": data["verdict"],
-            "podnet_summary": f"the report is {folder / 'report.html'}",
+            "podnet_summary": self._summary(str(folder / "report.html"), data),
         }
+
+    def _summary(self, path: str, data: dict[str, Any]) -> str:
+        if not self._task.check_mode:
+            return f"the report is {path}"
+        day, clock = data["began"][:10], data["began"][11:16]
+        return f"check mode writes none; {path} is of the verification of {day} {clock} UTC"
 
     def _differs(self, path: Any, text: str) -> bool:
         """Write, except in check mode; whether the file was another one."""
