@@ -12,8 +12,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from . import coexist, frr, networkd
-from .changes import PROGRAM, ChangeSet, Wanted, diff
+from .changes import PROGRAM, ChangeSet, Wanted
 from .conflist import plugins_of
+from .differ import diff
 from .foreign import needed_on_foreign_interfaces
 from .intent.model import FAMILIES, Fabric
 from .kernel.objects import Route

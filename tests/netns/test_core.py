@@ -49,6 +49,33 @@ def test_second_converge_does_and_writes_nothing(bench: Bench) -> None:
     assert bench.dump() == kernel
 
 
+SWAPPED = {
+    "node_1": {"podnet_pod_cidrs": ["10.64.4.0/24", "fd00:64:0:4::/64"]},
+    "node_4": {"podnet_pod_cidrs": ["10.64.1.0/24", "fd00:64:0:1::/64"]},
+}
+
+
+@pytest.mark.parametrize("options", [{}, {"podnet_mode": "vxlan"}], ids=["auto", "vxlan"])
+def test_ranges_change_owner_between_nodes_behind_an_overlay(
+    bench: Bench, options: dict[str, object]
+) -> None:
+    """The gateway of a range is the next hop to it, and the old owner's own address until it goes.
+    Taken back after all phases, too."""
+    bench.settled(fleet(**options))
+    before = bench.dump()
+    bench.settled(fleet(**options, **SWAPPED))
+    after = bench.dump()
+    assert bench.settled(fleet(**options, **SWAPPED)).commands == []
+    with Bench() as anew:
+        anew.settled(fleet(**options, **SWAPPED))
+        assert_same(anew.dump(), after)
+    bench.only(fleet(**options), "add", "switch", "remove")
+    bench.sh("podnet-node rollback")
+    assert_same(after, bench.dump())
+    bench.settled(fleet(**options))
+    assert_same(before, bench.dump())
+
+
 def test_nothing_is_taken_away_from_where_the_program_is_called(bench: Bench) -> None:
     """A session begins in root's home. What the table learned of a pod that is gone is deleted by
     words that a file there may have as its name."""

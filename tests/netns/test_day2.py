@@ -4,6 +4,7 @@ back. Every change is an edit of the inventory and a run of `site`."""
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterator
 
@@ -95,3 +96,39 @@ def test_change_without_confirmation_goes_back(fleet: Fleet) -> None:
         assert time.monotonic() < end, "a change still waits"
         time.sleep(1)
     assert_same(state(fleet), before)
+
+
+def test_ranges_change_owner_between_segments(fleet: Fleet) -> None:
+    hosts = fleet.data["podnet"]["hosts"]
+    one, three = (hosts[name]["podnet_pod_cidrs"] for name in (ONE, THREE))
+    hosts[ONE]["podnet_pod_cidrs"], hosts[THREE]["podnet_pod_cidrs"] = three, one
+    fleet.write()
+    fleet.play("site", check=True)
+    assert "0 to change" in fleet.play("converge", check=True).stdout
+
+
+@pytest.mark.parametrize("node", [TWO, THREE])
+def test_a_node_does_not_move_in_the_underlay_alone(fleet: Fleet, node: str) -> None:
+    """Its peers behind the overlay would take no packet from where it is then."""
+    before = state(fleet)
+    hosts = fleet.data["podnet"]["hosts"]
+    v4, v6 = hosts[node]["podnet_underlay_addresses"]
+    v4, v6 = f"{v4.rpartition('.')[0]}.99", f"{v6.rpartition(':')[0]}:99"
+    fleet.ssh(node, f"ip addr add {v4}/24 dev eth0; ip addr add {v6}/64 dev eth0 nodad")
+    hosts[node]["podnet_underlay_addresses"] = [v4, v6]
+    fleet.write()
+    refused = fleet.play("converge", "--limit", node)
+    assert refused.returncode == 2 and "its pods would be cut off" in refused.stdout
+    fleet.ssh(node, f"ip addr del {v4}/24 dev eth0; ip addr del {v6}/64 dev eth0")
+    assert_same(state(fleet), before)
+
+
+def test_a_check_says_of_when_the_report_is(fleet: Fleet) -> None:
+    """Or the report of an earlier verification would be taken for its own."""
+    fleet.play("site", check=True)
+    report = fleet.folder / "report" / "report.html"
+    written = report.stat().st_mtime_ns
+    check = fleet.play("site", "--check", check=True)
+    assert "check mode writes none; " in check.stdout and "the report is" not in check.stdout
+    assert re.search(r"is of the verification of\s+20\d\d-", check.stdout), check.stdout
+    assert report.stat().st_mtime_ns == written

@@ -188,17 +188,6 @@ def test_a_run_does_what_was_reviewed_or_nothing(fleet: Fleet) -> None:
     assert "pn65" in fleet.ssh(ONE, "ip -br link")
 
 
-def test_a_check_says_of_when_the_report_is(fleet: Fleet) -> None:
-    """Or the report of an earlier verification would be taken for its own."""
-    report = fleet.folder / "report" / "report.html"
-    written = report.stat().st_mtime_ns
-    check = site(fleet, "--check")
-    check.check_returncode()
-    assert "check mode writes none; " in check.stdout and "the report is" not in check.stdout
-    assert re.search(r"is of the verification of\s+20\d\d-", check.stdout), check.stdout
-    assert report.stat().st_mtime_ns == written
-
-
 # --- all or nothing -----------------------------------------------------------------------------
 
 

@@ -11,8 +11,8 @@ from ansible_collections.podnet.fabric.plugins.plugin_utils.changes import (
     PROGRAM,
     ChangeSet,
     Wanted,
-    diff,
 )
+from ansible_collections.podnet.fabric.plugins.plugin_utils.differ import diff
 from ansible_collections.podnet.fabric.plugins.plugin_utils.intent.model import Fabric
 from ansible_collections.podnet.fabric.plugins.plugin_utils.kernel.objects import (
     ROUTE_METRIC,

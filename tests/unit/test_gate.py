@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import ipaddress
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import pytest
@@ -224,6 +224,7 @@ def state_of(fabric: Fabric, name: str) -> State:
     """A node that is as the fleet wants it."""
     objects = plan_node(fabric, name).objects
     return State(
+        links=plan_node(fabric, name).links,
         routes=tuple(item for item in objects if isinstance(item, Route)),
         fdb=tuple(item for item in objects if isinstance(item, FdbEntry)),
     )
@@ -287,21 +288,47 @@ def test_what_is_only_added_waits_for_nobody() -> None:
     assert not list(ranges.cut_off(wider, asked, frozenset(), frozenset()))
 
 
-def test_a_peer_that_moved_in_the_underlay_is_cut_off_while_it_is_away() -> None:
+def moved(name: str) -> Fabric:
+    """The fleet, one node of which has another underlay address."""
     before = made()
-    hosts = {
-        n.name: {
-            "podnet_cluster_cidrs": ["10.64.0.0/16"],
-            "podnet_pod_cidrs": list(n.pod_cidrs),
-            "podnet_underlay_addresses": ["192.0.2.99" if n.name == "node-3" else u],
-            "podnet_segment": n.segment,
+    return compile_fleet(
+        {
+            n.name: {
+                "podnet_cluster_cidrs": ["10.64.0.0/16"],
+                "podnet_pod_cidrs": list(n.pod_cidrs),
+                "podnet_underlay_addresses": ["192.0.2.99" if n.name == name else u],
+                "podnet_segment": n.segment,
+            }
+            for n in before.nodes
+            for u in n.underlay_addresses
         }
-        for n in before.nodes
-        for u in n.underlay_addresses
-    }
-    asked = {name: state_of(before, name) for name in NAMES[:2]}
-    (problem,) = ranges.cut_off(compile_fleet(hosts), asked, frozenset(), frozenset())
+    )
+
+
+def test_a_peer_that_moved_in_the_underlay_is_cut_off_while_it_is_away() -> None:
+    asked = {name: state_of(made(), name) for name in NAMES[:2]}
+    (problem,) = ranges.cut_off(moved("node-3"), asked, frozenset(), frozenset())
     assert problem.where == "nodes.node-3"
+
+
+@pytest.mark.parametrize(
+    ("mover", "away"), [("node-3", {"node-1", "node-2"}), ("node-1", {"node-3"})]
+)
+def test_peers_behind_an_overlay_are_cut_off_from_a_node_that_moves_alone(
+    mover: str, away: set[str]
+) -> None:
+    """They take no encapsulated packets from an address that they do not know. A peer with a direct
+    route keeps it, to the old address."""
+    asked = {mover: state_of(made(), mover)}
+    found = ranges.cut_off(moved(mover), asked, frozenset(), frozenset())
+    assert {problem.where.removeprefix("nodes.") for problem in found} == away
+    # A MAC is that of a name: a machine that is renamed has another one, too.
+    renamed = [replace(link, mac="02:00:00:00:00:99") for link in asked[mover].links]
+    other = {mover: replace(asked[mover], links=tuple(renamed))}
+    assert len(list(ranges.cut_off(made(), other, frozenset(), frozenset()))) == len(away)
+    # One that has no way to them yet has none that could break.
+    new = {mover: replace(asked[mover], fdb=(), routes=())}
+    assert not list(ranges.cut_off(moved(mover), new, frozenset(), frozenset()))
 
 
 def test_an_old_range_of_a_node_that_is_not_asked_stays_until_it_is_released() -> None:

@@ -12,8 +12,8 @@ from ansible_collections.podnet.fabric.plugins.plugin_utils.changes import (
     Change,
     ChangeSet,
     Wanted,
-    diff,
 )
+from ansible_collections.podnet.fabric.plugins.plugin_utils.differ import diff
 from ansible_collections.podnet.fabric.plugins.plugin_utils.kernel.objects import (
     Address,
     Command,

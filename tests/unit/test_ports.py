@@ -4,7 +4,8 @@
 from __future__ import annotations
 
 import pytest
-from ansible_collections.podnet.fabric.plugins.plugin_utils.changes import Wanted, diff
+from ansible_collections.podnet.fabric.plugins.plugin_utils.changes import Wanted
+from ansible_collections.podnet.fabric.plugins.plugin_utils.differ import diff
 from ansible_collections.podnet.fabric.plugins.plugin_utils.kernel.answer import loose
 from ansible_collections.podnet.fabric.plugins.plugin_utils.kernel.objects import Link
 from ansible_collections.podnet.fabric.plugins.plugin_utils.kernel.state import State

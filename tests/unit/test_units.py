@@ -15,8 +15,8 @@ from ansible_collections.podnet.fabric.plugins.plugin_utils.changes import (
     PROGRAM,
     ChangeSet,
     Wanted,
-    diff,
 )
+from ansible_collections.podnet.fabric.plugins.plugin_utils.differ import diff
 from ansible_collections.podnet.fabric.plugins.plugin_utils.kernel.objects import Command
 from ansible_collections.podnet.fabric.plugins.plugin_utils.kernel.state import State
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from ..backends import learns
 from ..intent.model import Fabric, Node, link_local_of
 from ..intent.problems import Problem, shown
-from ..kernel.objects import FdbEntry, KernelObject, Route
+from ..kernel.objects import FdbEntry, KernelObject, Link, Route
 from ..kernel.state import State
 from ..peers import Peers, Retiring
 from ..plan import plan_node
@@ -197,14 +197,17 @@ def cut_off(
     reach."""
     away = {n.name: n for n in fabric.nodes if n.name not in states and n.name not in lost}
     peers = Peers(fabric)
-    for name, state in sorted(states.items()) if away else ():
-        entries = plan_node(fabric, name, peers=peers).entries if name in fabric.by_name else ()
-        for peer, _backends, objects in entries:
+    asked = [name for name in sorted(states) if name in fabric.by_name] if away else []
+    for name, state in ((name, states[name]) for name in asked):
+        plan = plan_node(fabric, name, peers=peers)
+        known = _ends_that_move(plan.links, state)
+        for peer, _backends, objects in plan.entries:
             # Without BGP of its own a node is unknown to those who still learn, and with it alone
             # it learns nothing.
             speaks = bool(state.frr_conf)
             turns = speaks != learns(fabric) and (speaks or bool(state.routes))
-            if peer.name in away and (turns or _way_changes(objects, state)):
+            moves = any(isinstance(item, FdbEntry) and item.key in known for item in objects)
+            if peer.name in away and (turns or moves or _way_changes(objects, state)):
                 del away[peer.name]
                 yield Problem(
                     f"nodes.{peer.name}",
@@ -237,6 +240,15 @@ def _few(names: list[str]) -> str:
 
 def _recorded(state: State) -> set[str]:
     return {str(ipaddress.ip_interface(text).network) for text in state.recorded_addresses}
+
+
+def _ends_that_move(links: Iterable[Link], state: State) -> frozenset[tuple[str, ...]]:
+    """Entries, by key, of peers that would look in vain for this node's own end of the overlay: it
+    gets another address, which they take no packets from, or another MAC."""
+    wanted = {(new.name, new.mac, new.vxlan.local) for new in links if new.vxlan}
+    have = {(old.name, old.mac, old.vxlan.local) for old in state.links if old.vxlan}
+    moved = {name for name, _mac, _local in have - wanted}
+    return frozenset(item.key for item in state.fdb if item.dev in moved)
 
 
 def _way_changes(objects: tuple[KernelObject, ...], state: State) -> bool:
