@@ -126,7 +126,8 @@ class Model:
     def link_del(self, words: list[str]) -> None:
         name = words[1]
         del self.links[name]
-        self.addresses = {a for a in self.addresses if a[0] != name}
+        for _dev, cidr in sorted(a for a in self.addresses if a[0] == name):
+            self.address_del([cidr, "dev", name])
         self.neighbours = {k: v for k, v in self.neighbours.items() if k[0] != name}
         self.fdb = {k: v for k, v in self.fdb.items() if k[0] != name}
         self.routes = {k: r for k, r in self.routes.items() if r.dev != name}
@@ -140,7 +141,22 @@ class Model:
         self.addresses.add((words[2], words[0]))
 
     def address_del(self, words: list[str]) -> None:
-        self.addresses.remove((words[2], words[0]))
+        dev, cidr = words[2], words[0]
+        self.addresses.remove((dev, cidr))
+        if ":" not in cidr:
+            self._ipv4_without(dev, cidr.partition("/")[0])
+
+    def _ipv4_without(self, dev: str, address: str) -> None:
+        """What the kernel takes away with an IPv4 address: routes with this source where no device
+        has it any more, and where it was the device's last one, all that leads over the device
+        (net/ipv4/fib_frontend.c: fib_del_ifaddr, fib_inetaddr_event)."""
+        if not any(cidr.partition("/")[0] == address for _dev, cidr in self.addresses):
+            self.routes = {k: r for k, r in self.routes.items() if r.src != address}
+        if not any(name == dev and ":" not in cidr for name, cidr in self.addresses):
+            self.routes = {k: r for k, r in self.routes.items() if r.dev != dev or ":" in r.dst}
+            self.neighbours = {
+                key: mac for key, mac in self.neighbours.items() if key[0] != dev or ":" in key[1]
+            }
 
     def neighbour_replace(self, words: list[str]) -> None:
         given = pairs(words[1:])

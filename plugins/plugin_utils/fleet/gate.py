@@ -15,15 +15,17 @@ from typing import Any
 
 from .. import node as node_room
 from ..changes import PHASES
-from ..intent.model import Fabric
+from ..intent.model import Fabric, family_of
 from ..intent.problems import Problem, shown
 from ..kernel.state import State
+from ..peers import Retiring
 from ..plan import plan_fleet
 from ..preflight import PLUGINS_MISSING
 from ..settle import settle
 from . import ranges, segments
 from .phases import out_of_order, restrict
 from .rolling import Size, batches, no_canary, order_problems
+from .words import few
 
 Runs = dict[str, dict[str, Any]]
 NO_STATES: Mapping[str, State] = MappingProxyType({})
@@ -142,7 +144,7 @@ def _settle_fleet(
     range that stays."""
     held = ranges.holders(fabric, states)
     silent = ranges.unasked(fabric, states, ask.lost, released)
-    retiring = ranges.retiring(held, silent)
+    retiring = ranges.retiring(fabric, states, held, silent)
     if retiring:
         for plan, run in zip(plan_fleet(fabric, runs, retiring), runs.values(), strict=True):
             kept, ident, heal = run["generations"], run["ident"], run["heal_seconds"]
@@ -151,14 +153,15 @@ def _settle_fleet(
     # Who runs the phases one by one brings all nodes through each of them.
     if ask.phases == PHASES:
         problems += ranges.cut_off(fabric, states, ask.lost, ask.called)
-    notes = retiring_notes(held)
+    notes = [*retiring_notes(held, retiring), *companion_notes(held, silent, retiring)]
     for owner, cidrs in silent.items():
         notes += [f"{owner}: {cidr} stays, because {owner} was not asked" for cidr in cidrs]
     return problems, notes
 
 
-def retiring_notes(held: tuple[ranges.Holder, ...]) -> list[str]:
-    """One line per old range: who holds it, or that it goes."""
+def retiring_notes(held: tuple[ranges.Holder, ...], retiring: Retiring) -> list[str]:
+    """One line per old range that has reservations: who holds it, or that it is free and goes,
+    where it does."""
     kept: dict[tuple[str, str], list[ranges.Holder]] = {}
     for holder in held:
         kept.setdefault((holder.node, holder.cidr), []).append(holder)
@@ -168,11 +171,29 @@ def retiring_notes(held: tuple[ranges.Holder, ...]) -> list[str]:
         leaked = [holder for holder in holders if not holder.live]
         text = f"{node}: {cidr} retires; held by {ranges.named(live)}"
         if not live:
-            text = f"{node}: {cidr} is free and is removed"
+            stays = cidr in retiring.get(node, ())
+            text = f"{node}: {cidr} is free" + ("" if stays else " and is removed")
         if leaked:
             text += f"; reserved for no pod: {ranges.named(leaked)}"
         notes.append(text)
     return notes
+
+
+def companion_notes(
+    held: tuple[ranges.Holder, ...], silent: Retiring, retiring: Retiring
+) -> list[str]:
+    """One line per family of which nodes keep free ranges because of others'."""
+    used = {(node, cidr) for node, cidrs in silent.items() for cidr in cidrs}
+    used |= {(holder.node, holder.cidr) for holder in held if holder.live}
+    free: dict[str, list[str]] = {}
+    for node, cidr in ((node, cidr) for node, cidrs in retiring.items() for cidr in cidrs):
+        if (node, cidr) not in used:
+            free.setdefault(family_of(cidr), []).append(node)
+    return [
+        f"{family} retires as a whole: {few(sorted(nodes))} "
+        f"{'keep free ranges' if len(nodes) > 1 else 'keeps a free range'} while others stay"
+        for family, nodes in sorted(free.items())
+    ]
 
 
 def _number(runs: Runs) -> None:

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from ..backends import learns
-from ..intent.model import Fabric, Node, link_local_of
+from ..intent.model import Fabric, Node, family_of, link_local_of
 from ..intent.problems import Problem, shown
 from ..kernel.objects import FdbEntry, KernelObject, Link, Route
 from ..kernel.state import State
@@ -45,10 +45,8 @@ def holders(fabric: Fabric, states: States) -> tuple[Holder, ...]:
     for name, state in sorted(states.items()):
         if name not in fabric.by_name:
             continue
-        for cidr in _old_ranges(fabric, name, state):
+        for cidr in _believed(fabric, name, states):
             network = ipaddress.ip_network(cidr)
-            if not (_is_inside(fabric, network) or _is_routed(cidr, name, states)):
-                continue
             for address, container in state.reservations:
                 if ipaddress.ip_address(address) in network:
                     live = address in state.live
@@ -56,8 +54,15 @@ def holders(fabric: Fabric, states: States) -> tuple[Holder, ...]:
     return tuple(found)
 
 
-def _is_inside(fabric: Fabric, network: ipaddress.IPv4Network | ipaddress.IPv6Network) -> bool:
+def _believed(fabric: Fabric, name: str, states: States) -> list[str]:
+    """The old ranges of a node that may become routes on others."""
+    old = _old_ranges(fabric, name, states[name])
+    return [cidr for cidr in old if _is_inside(fabric, cidr) or _is_routed(cidr, name, states)]
+
+
+def _is_inside(fabric: Fabric, cidr: str) -> bool:
     """Whether pods of the fleet may have addresses of it."""
+    network = ipaddress.ip_network(cidr)
     clusters = map(ipaddress.ip_network, fabric.cluster_cidrs)
     return any(c.version == network.version and network.subnet_of(c) for c in clusters)  # type: ignore[arg-type]
 
@@ -116,13 +121,43 @@ def unasked(
     return {node: tuple(sorted(cidrs)) for node, cidrs in sorted(ranges.items())}
 
 
-def retiring(found: tuple[Holder, ...], silent: Retiring) -> Retiring:
-    """Ranges that stay, by node: a live pod holds an address of them, or nobody could ask."""
+def retiring(
+    fabric: Fabric, states: States, found: tuple[Holder, ...], silent: Retiring
+) -> Retiring:
+    """Ranges that stay, by node: a live pod holds an address of them, or nobody could ask; and of
+    a family that the fleet gives up, what `_companions` says."""
     ranges = {node: dict.fromkeys(cidrs) for node, cidrs in silent.items()}
     for holder in found:
         if holder.live:
             ranges.setdefault(holder.node, {})[holder.cidr] = None
-    return {node: tuple(cidrs) for node, cidrs in ranges.items()}
+    kept = {node: tuple(cidrs) for node, cidrs in ranges.items()}
+    return {**kept, **_companions(fabric, states, kept)}
+
+
+def _companions(fabric: Fabric, states: States, kept: Retiring) -> Retiring:
+    """The ranges of nodes that keep a free one as well, because others are kept of a family that
+    the fleet has no more.
+
+    The node needs it to reach the others. With its last IPv4 address a device loses all IPv4 routes
+    and neighbours (net/ipv4/fib_frontend.c, fib_inetaddr_event: fib_disable_ip), those among them
+    that lead to ranges which stay. And what the node sends there has its own gateway address as
+    source, to which the answers find back only while all have a route to it.
+    """
+    found: dict[str, tuple[str, ...]] = {}
+    used = {cidr for cidrs in kept.values() for cidr in cidrs}
+    given_up = {family_of(cidr) for cidr in used}.difference(fabric.families)
+    for name in states if given_up else ():
+        if name not in fabric.by_name:
+            continue
+        own = kept.get(name, ())
+        lacks = given_up.difference(map(family_of, own))
+        # What another node has by now is no longer this one's.
+        old = [c for c in _believed(fabric, name, states) if c in own or c not in used]
+        first = {family_of(cidr): cidr for cidr in reversed(old) if family_of(cidr) in lacks}
+        if first:
+            # In the order of the node's definitions, which are the same then.
+            found[name] = tuple(c for c in old if c in own or c in first.values())
+    return found
 
 
 def handed_over(
