@@ -11,7 +11,7 @@ import os
 import signal
 from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple
 
-from . import cni, helper, machine, namespaces, places, probe_server
+from . import cni, helper, links, machine, namespaces, places, probe_server
 from .pods import Pod, by_family
 
 FOLDER = "/run/podnet/verify"
@@ -91,8 +91,16 @@ def started(params: Dict[str, Any]) -> Dict[str, Any]:
         "restart": restart,
         "errors": errors,
         "counters": {"udp_checksums": udp_checksums()},
+        "addresses": own_addresses(),
     }
     return {"changed": True, "observation": observation}
+
+
+def own_addresses() -> List[str]:
+    """The node's own addresses of global scope: one of them is what it masquerades to. Raises
+    OSError."""
+    found = (address for link in links.seen(namespaces.OWN) for address in link.addresses)
+    return sorted({address.address for address in found if address.world})
 
 
 def udp_checksums() -> int:

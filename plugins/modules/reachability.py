@@ -153,6 +153,10 @@ observation:
     counters:
       description: Packets that the node has thrown away since boot, by reason.
       type: dict
+    addresses:
+      description: The node's own addresses of global scope.
+      type: list
+      elements: str
     errors:
       description: What went wrong, in the words of who said it.
       type: list

@@ -107,20 +107,32 @@ def test_ranges_change_owner_between_segments(fleet: Fleet) -> None:
     assert "0 to change" in fleet.play("converge", check=True).stdout
 
 
-@pytest.mark.parametrize("node", [TWO, THREE])
-def test_a_node_does_not_move_in_the_underlay_alone(fleet: Fleet, node: str) -> None:
-    """Its peers behind the overlay would take no packet from where it is then."""
-    before = state(fleet)
+def moving(fleet: Fleet, node: str) -> str:
+    """The node gets its next addresses beside those that it has, and the inventory has the next;
+    returns what takes them away."""
     hosts = fleet.data["podnet"]["hosts"]
     v4, v6 = hosts[node]["podnet_underlay_addresses"]
     v4, v6 = f"{v4.rpartition('.')[0]}.99", f"{v6.rpartition(':')[0]}:99"
     fleet.ssh(node, f"ip addr add {v4}/24 dev eth0; ip addr add {v6}/64 dev eth0 nodad")
     hosts[node]["podnet_underlay_addresses"] = [v4, v6]
     fleet.write()
+    return f"ip addr del {v4}/24 dev eth0; ip addr del {v6}/64 dev eth0"
+
+
+@pytest.mark.parametrize("node", [TWO, THREE])
+def test_a_node_does_not_move_in_the_underlay_alone(fleet: Fleet, node: str) -> None:
+    """Its peers behind the overlay would take no packet from where it is then. With all of them it
+    moves, and what it masquerades to meanwhile, an address that the kernel chooses, is its own."""
+    before = state(fleet)
+    back = moving(fleet, node)
     refused = fleet.play("converge", "--limit", node)
     assert refused.returncode == 2 and "its pods would be cut off" in refused.stdout
-    fleet.ssh(node, f"ip addr del {v4}/24 dev eth0; ip addr del {v6}/64 dev eth0")
+    fleet.ssh(node, back)
     assert_same(state(fleet), before)
+    moving_again = back.replace(" del ", " add ").replace("/64 dev eth0", "/64 dev eth0 nodad")
+    fleet.ssh(node, moving_again)
+    fleet.play("site", check=True)
+    assert "0 to change" in fleet.play("converge", check=True).stdout
 
 
 def test_a_check_says_of_when_the_report_is(fleet: Fleet) -> None:

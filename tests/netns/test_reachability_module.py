@@ -52,7 +52,8 @@ def probe(node: PodNode, *targets: dict[str, Any], **more: Any) -> list[dict[str
 def test_started_tells_what_is_seen_from_inside(node: PodNode) -> None:
     answer = node.module("reachability", state="started", node="n1")
     seen = answer["observation"]
-    assert answer["changed"] and set(seen) == {"node", "pods", "restart", "errors", "counters"}
+    keys = {"node", "pods", "restart", "errors", "counters", "addresses"}
+    assert answer["changed"] and set(seen) == keys
     assert seen["counters"]["udp_checksums"] >= 0
     assert (seen["node"], seen["errors"]) == ("n1", [])
     assert [pod["name"] for pod in seen["pods"]] == ["podnet-verify-a", "podnet-verify-b"]

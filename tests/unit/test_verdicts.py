@@ -329,6 +329,20 @@ def test_a_pod_that_is_not_masqueraded_although_declared_fails() -> None:
     assert flips(observed) == {"masquerade/ipv4/node-01/203.0.113.10:7717": "failure"}
 
 
+def test_a_node_may_masquerade_to_any_address_of_its_own_but_a_gateway() -> None:
+    """While it moves it has two, and the kernel takes the first."""
+    name, gateway = "node-01", FABRIC.by_name["node-01"].gateways["ipv4"]
+    for seen, own, verdicts in (
+        ("192.0.2.99", ["192.0.2.99", "2001:db8::99"], set()),
+        ("192.0.2.99", ["192.0.2.98"], {"failure"}),
+        (gateway, [gateway], {"failure"}),
+    ):
+        observed = HEALTHY.copy()
+        observed.start[name]["observation"]["addresses"] = own
+        observed.spoil(lambda n, a: n == "node-01" and "outside/ipv4" in a["id"], source_seen=seen)
+        assert set(flips(observed).values()) == verdicts
+
+
 def test_a_subset_judges_only_what_was_asked() -> None:
     results = healthy(FABRIC, Run(("node-01", "node-03"), outside=OUTSIDE)).judge()
     assert {r.status for r in results} == {"success"}

@@ -216,8 +216,8 @@ def _one_outside(
         probe=probe,
     )
     if masqueraded:
-        sources = tuple(a for a in (node.underlay.get(family),) if a)
-        text = f"{shown} sees the node's address {' or '.join(sources)}"
+        sources = scene.own_addresses(node, family)
+        text = f"{shown} sees the node's address {' or '.join(sources[:3])}"
     else:
         sources = () if isinstance(own, Missing) else (own,)
         text = f"{shown} sees the pod's own address {_shown(own)}"

@@ -66,11 +66,12 @@ class Restart:
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """The probe pods of one node."""
+    """The probe pods of one node. ``addresses``: the node's own, as it says itself."""
 
     pods: Mapping[str, Pod]
     restart: Restart | None
     errors: tuple[str, ...]
+    addresses: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +120,7 @@ def _started(data: Mapping[str, Any]) -> Started:
         pods={str(pod["name"]): _pod(pod) for pod in data["pods"]},
         restart=_restart(restart) if restart else None,
         errors=tuple(" ".join(str(text).split()) for text in data.get("errors") or ()),
+        addresses=tuple(canonical(str(text)) for text in data.get("addresses") or ()),
     )
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from ..intent.model import Fabric, Family, Node
+from ..intent.model import Fabric, Family, Node, family_of
 from ..plan import pod_mtu
 from ..speakers.heard import Heard
 from .observations import Missing, Start
@@ -90,6 +90,14 @@ class Scene:
 
     def start(self, node: str) -> Start:
         return self.started.get(node, Missing("the node gave no answer"))
+
+    def own_addresses(self, node: Node, family: Family) -> tuple[str, ...]:
+        """What a node may masquerade to: that of the underlay first, then others that it has, as
+        while it moves. None of its gateways, to which no packet from outside comes back."""
+        start = self.start(node.name)
+        said = () if isinstance(start, Missing) else start.addresses
+        found = [a for a in said if family_of(a) == family and a not in node.gateways.values()]
+        return tuple(dict.fromkeys(a for a in (node.underlay.get(family), *found) if a))
 
     def address(self, node: str, pod: str, family: Family) -> str | Missing:
         """Address of a probe pod, or why none is known."""
