@@ -41,9 +41,15 @@ def template_values(fabric: Fabric, plan: NodePlan) -> dict[str, Any]:
         "password": PASSWORD if fabric.bgp_password else "",
         "fingerprint": fabric.bgp_password or "",
         "bfd": fabric.bgp_bfd,
-        "families": [_family(fabric, plan, family) for family in fabric.families],
-        "groups": [group for group in _groups(fabric, node) if group["members"] or group["ranges"]],
+        "families": [_family(fabric, plan, family) for family in _families(fabric, plan)],
+        "groups": [group for group in _groups(fabric, plan) if group["members"] or group["ranges"]],
     }
+
+
+def _families(fabric: Fabric, plan: NodePlan) -> list[Family]:
+    """Those that the fleet gives up as well, as long as ranges of them stay somewhere."""
+    left = set(map(family_of, plan.retiring_anywhere))
+    return [family for family in FAMILIES if family in fabric.families or family in left]
 
 
 def router_id(node: Node) -> str:
@@ -101,17 +107,19 @@ def orphaned(before: Fabric, after: Fabric) -> Iterator[Problem]:
             )
 
 
-def _groups(fabric: Fabric, node: Node) -> Iterator[dict[str, Any]]:
+def _groups(fabric: Fabric, plan: NodePlan) -> Iterator[dict[str, Any]]:
     """Peer groups: sessions of one kind and family, with what they have in common."""
+    node, families = plan.node, _families(fabric, plan)
     near = [peer for peer in fabric.nodes if peer is not node and together(node, peer)]
     far = [peer for peer in fabric.nodes if across(node, peer)]
     reflectors = [peer for peer in near if peer.bgp_reflector]
-    yield from _tunnelled(fabric, node, near, far)
-    for family in FAMILIES:
+    for group in _tunnelled(fabric, node, near, far):
+        yield {**group, "families": families}
+    for family in families:
         source = node.underlay.get(family)
-        if source is None or family not in fabric.families:
+        if source is None:
             continue
-        most = _most(fabric, family)
+        most = _most(fabric, plan, family)
         if node.bgp_reflector:
             clients = [peer for peer in near if not peer.bgp_reflector]
             ranges = _ranges(fabric, [source], _addresses(far, family))
@@ -147,7 +155,7 @@ def _tunnelled(
         ranges = _ranges(fabric, _addresses(far, family), close)
     named = [a for a in _addresses(peers, family) if not _inside(a, ranges)]
     group = _group("tunnels", family, node, named, ranges, PREFIXES_OF_A_NODE)
-    yield {**group, "families": list(fabric.families), "out": "tunnel"}
+    yield {**group, "out": "tunnel"}
 
 
 def _group(
@@ -185,11 +193,12 @@ def _inside(address: str, networks: Iterable[str]) -> bool:
     return any(ipaddress.ip_address(address) in ipaddress.ip_network(cidr) for cidr in networks)
 
 
-def _most(fabric: Fabric, family: Family) -> int:
-    """How many pod CIDRs the cluster's networks have room for: more is a leak."""
+def _most(fabric: Fabric, plan: NodePlan, family: Family) -> int:
+    """How many pod CIDRs the cluster's networks have room for, and how many retire: more is a
+    leak."""
     ranges = [c for node in fabric.nodes for c in node.pod_cidrs if family_of(c) == family]
     longest = max((int(c.rpartition("/")[2]) for c in ranges), default=0)
-    room = 0
+    room = sum(family_of(cidr) == family for cidr in plan.retiring_anywhere)
     for cidr in fabric.cluster_cidrs:
         if family_of(cidr) == family:
             room += 1 << max(longest - int(cidr.rpartition("/")[2]), 0)

@@ -7,7 +7,9 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from ansible_collections.podnet.fabric.plugins.plugin_utils.changes import PHASES, Wanted, diff
+from ansible_collections.podnet.fabric.plugins.plugin_utils.bgp import template_values
+from ansible_collections.podnet.fabric.plugins.plugin_utils.changes import PHASES, Wanted
+from ansible_collections.podnet.fabric.plugins.plugin_utils.differ import diff
 from ansible_collections.podnet.fabric.plugins.plugin_utils.fleet import ranges
 from ansible_collections.podnet.fabric.plugins.plugin_utils.fleet.gate import companion_notes
 from ansible_collections.podnet.fabric.plugins.plugin_utils.intent.model import (
@@ -22,7 +24,11 @@ from ansible_collections.podnet.fabric.plugins.plugin_utils.kernel.objects impor
 )
 from ansible_collections.podnet.fabric.plugins.plugin_utils.kernel.state import State
 from ansible_collections.podnet.fabric.plugins.plugin_utils.peers import Retiring
-from ansible_collections.podnet.fabric.plugins.plugin_utils.plan import compile_fleet, plan_fleet
+from ansible_collections.podnet.fabric.plugins.plugin_utils.plan import (
+    compile_fleet,
+    plan_fleet,
+    plan_node,
+)
 from fleets import hosts
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
@@ -208,3 +214,29 @@ def test_a_node_keeps_one_range_and_none_that_another_one_has() -> None:
     (note,) = companion_notes(held, {}, found)
     assert note == "ipv4 retires as a whole: node-1 keeps a free range while others stay"
     assert not companion_notes(held, {"node-1": ("10.64.1.0/24",)}, found)
+
+
+@pytest.mark.parametrize("reflector", [False, True])
+def test_frr_speaks_of_a_family_as_long_as_a_range_of_it_stays(reflector: bool) -> None:
+    many = tuple(f"10.64.{i}.0/24" for i in range(100, 140))
+    fabric = compile_fleet(
+        {
+            f"node-{i}": {
+                "podnet_mode": "bgp",
+                "podnet_cluster_cidrs": ["fd00:64::/48"],
+                "podnet_pod_cidrs": [f"fd00:64:0:{i}::/64"],
+                "podnet_underlay_addresses": [f"192.0.2.{i}", f"2001:db8::{i}"],
+                "podnet_bgp_reflector": reflector and i == 2,
+            }
+            for i in (1, 2, 3)
+        }
+    )
+    now = template_values(fabric, plan_node(fabric, "node-1"))
+    assert [family["name"] for family in now["families"]] == ["ipv6"]
+    assert {group["name"].rpartition("-")[2] for group in now["groups"]} == {"ipv6"}
+    left = template_values(fabric, plan_node(fabric, "node-1", {"node-3": many}))
+    assert [family["name"] for family in left["families"]] == ["ipv4", "ipv6"]
+    assert [item["cidr"] for item in left["families"][0]["accepted"]] == list(many)
+    assert {group["name"].rpartition("-")[2] for group in left["groups"]} == {"ipv4", "ipv6"}
+    # A session ends where more comes than that.
+    assert not reflector or all(group["most"] >= len(many) for group in left["groups"])

@@ -20,6 +20,7 @@ from ..kernel.objects import FdbEntry, KernelObject, Link, Route
 from ..kernel.state import State
 from ..peers import Peers, Retiring
 from ..plan import plan_node
+from .words import few
 
 States = Mapping[str, State]
 
@@ -264,13 +265,9 @@ def unknown(fabric: Fabric, states: States, told: frozenset[str]) -> list[str]:
     if not new or not away:
         return []
     return [
-        f"new pod CIDRs of {_few(new)} are not reached from {_few(away)} before a run in which"
+        f"new pod CIDRs of {few(new)} are not reached from {few(away)} before a run in which"
         f" {'these are' if len(away) > 1 else 'this is'}, too"
     ]
-
-
-def _few(names: list[str]) -> str:
-    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
 def _recorded(state: State) -> set[str]:

@@ -36,7 +36,14 @@ bgp_changed() {
     --reload $frr/frr.conf >"$run/frr-reload" 2>&1 ||
     { grep -v ' password ' "$run/frr-reload" | tail -n 5; return 1; }
   former=$sources; source_of_routes
-  [ "$former" = "$sources" ] || bgp_anew
+  # Routes of a family that comes or goes have no other source before or after it.
+  if lacks "$sources" "$former" && lacks "$former" "$sources"; then bgp_anew; fi
+}
+lacks() {  # WORDS OTHERS: whether one of the others is not among the words
+  for other in $2; do
+    case " $1 " in *" $other "*) ;; *) return 0 ;; esac
+  done
+  return 1
 }
 # Addresses of the node that its routes have as their source, in $sources.
 source_of_routes() { sources=$(sed -n 's/^ set src //p' $frr/frr.conf 2>/dev/null | sort -u | tr '\n' ' '); }
@@ -47,7 +54,7 @@ bgp_anew() {
   read -r pid 2>/dev/null <$frr_run/zebra.pid || return 0
   case $(tr '\0' ' ' <"/proc/$pid/cmdline" 2>/dev/null) in *frr/zebra*podnet*) kill -9 "$pid" ;; esac
   for source in $former; do
-    case " $sources" in *" $source "*) continue ;; esac
+    lacks "$sources" "$source" || continue
     tries=0
     while bgp_words | grep -qwF "src $source"; do
       tries=$((tries + 1))
