@@ -4,7 +4,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ SPEC = {
     "group": {"type": "str", "default": "podnet"},
     "file": {"type": "path"},
     "release": {"type": "list", "elements": "str", "default": []},
+    "renumber": {"type": "bool", "default": False},
     "reserved": {"type": "list", "elements": "str", "default": []},
     "output_dir": {"type": "path"},
 }
@@ -49,7 +51,8 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types
             workspace.begin(os.getppid())
             found = host_variables(variables, args["group"])
             path = Path(args["file"] or _place(variables, args["group"]))
-            return {**result, **self._allocate(workspace, found, path, args)}
+            heard = _will_be_loaded(path, variables, args["group"])
+            return {**result, **self._allocate(workspace, found, path, args, heard)}
         except (WorkspaceError, OSError, UnicodeDecodeError) as error:
             return {**result, "failed": True, "msg": str(error)}
         except ProblemsError as error:
@@ -63,48 +66,98 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types
         found: Translation,
         path: Path,
         args: dict[str, Any],
+        heard: bool,
     ) -> dict[str, Any]:
+        """``heard``: whether Ansible is going to load the file where there is none so far."""
         hosts = found.variables
         before = path.read_text(encoding="utf-8") if path.is_file() else ""
         old = room.read_file(before, str(path)) if before else {}
         _refuse_other(hosts, old, path)
-        fabric, _problems = parse_fabric(_with(hosts, old))
-        names = [node.name for node in fabric.nodes]
-        kept = room.released(old, args["release"], names)
-        reserved = room.read_ranges({"*": args["reserved"]}, "podnet_allocate_reserved")["*"]
-        held = [*reserved, *(cidr for cidrs in kept.values() for cidr in cidrs)]
-        last, addresses = _remembered(workspace)
-        back = room.given_back(fabric, last, held)
-        if back:
-            kept |= back
-            fabric, _problems = parse_fabric(_with(hosts, kept))
-        taken = [*held, *(cidr for cidrs in last.values() for cidr in cidrs), *addresses]
-        with found.named():
-            given = room.allocate(fabric, room.lengths_of(hosts), taken)
-            new = room.merged(kept, given)
-            # The whole plan looks at it before anything is written.
-            compile_fleet(_with(hosts, new))
-        after = room.as_text(new) if new != old else before
+        changes = _decided(found, old, args, _remembered(workspace))
+        after = room.as_text(changes.new) if changes.new != old else before
         if after != before and not self._task.check_mode:
             write(path, after)
-        done = _said(
-            given, back, [name for name in new if name not in names], path, args["release"]
-        )
-        if before and not any(room.VARIABLE in variables for variables in hosts.values()):
+        if before:
+            heard = any(room.VARIABLE in variables for variables in hosts.values())
+        done = _said(changes, path, args["release"])
+        if after and not heard:
             again = f"pass it to every run: -e @{path}"
             done["podnet_lines"].append(f"{path}: this inventory does not load it; {again}")
-        done.update(
-            changed=after != before, file=str(path), given={k: [*v] for k, v in given.items()}
-        )
+        given, back = _lists(changes.given), _lists(changes.taken_back)
+        done.update(changed=after != before, file=str(path), given=given, taken_back=back)
         if self._task.diff and after != before:
             header = {"before_header": str(path), "after_header": str(path)}
             done["diff"] = {**header, "before": before, "after": after}
         return done
 
 
+@dataclass(frozen=True)
+class Changes:
+    """What becomes of the file.
+
+    Attributes:
+        new: all that is in it afterwards.
+        given: ranges that nodes get.
+        restored: those that they get again, because the last plan had them.
+        taken_back: those that nodes have no more, because the cluster does not hold them.
+        gone: nodes in the file that are not in the inventory.
+    """
+
+    new: room.Ranges
+    given: room.Ranges
+    restored: room.Ranges
+    taken_back: room.Ranges
+    gone: list[str]
+
+
+def _decided(
+    found: Translation,
+    old: room.Ranges,
+    args: dict[str, Any],
+    remembered: tuple[room.Ranges, list[str]],
+) -> Changes:
+    """Nothing is written yet.
+
+    Raises:
+        ProblemsError: too little room, a wrong call, or what the plan would refuse.
+    """
+    hosts = found.variables
+    fabric, _problems = parse_fabric(_with(hosts, old))
+    names = [node.name for node in fabric.nodes]
+    kept = room.released(old, args["release"], names)
+    taken_back = room.strays(fabric, kept) if args["renumber"] else {}
+    kept = room.without(kept, taken_back)
+    if taken_back:
+        fabric, _problems = parse_fabric(_with(hosts, kept))
+    reserved = room.read_ranges({"*": args["reserved"]}, "podnet_allocate_reserved")["*"]
+    # Pods have addresses of what is taken back, and a smaller cluster may hold a part of it.
+    held = [*reserved, *_cidrs(kept), *_cidrs(taken_back)]
+    last, addresses = remembered
+    restored = room.given_back(fabric, last, held)
+    if restored:
+        kept |= restored
+        fabric, _problems = parse_fabric(_with(hosts, kept))
+    with found.named():
+        lengths = room.lengths_of(hosts)
+        given = room.allocate(fabric, lengths, [*held, *_cidrs(last), *addresses])
+        new = room.merged(kept, given)
+        # The whole plan looks at it before anything is written.
+        compile_fleet(_with(hosts, new))
+    gone = [name for name in new if name not in names]
+    return Changes(new, given, restored, taken_back, gone)
+
+
+def _cidrs(ranges: room.Ranges) -> Iterator[str]:
+    return (cidr for cidrs in ranges.values() for cidr in cidrs)
+
+
+def _lists(ranges: room.Ranges) -> dict[str, list[str]]:
+    return {name: list(cidrs) for name, cidrs in ranges.items()}
+
+
 def _with(hosts: dict[str, dict[str, Any]], ranges: room.Ranges) -> dict[str, dict[str, Any]]:
     """The inventory as it is with these ranges in the file."""
-    plain = {name: list(cidrs) for name, cidrs in ranges.items()}
+    plain = _lists(ranges)
     return {host: {**variables, room.VARIABLE: plain} for host, variables in hosts.items()}
 
 
@@ -114,28 +167,62 @@ def _place(variables: Mapping[str, Any], group: str) -> Path:
     A folder group_vars/GROUP hides a file group_vars/GROUP.yml, and a folder host_vars/NODE hides
     host_vars/NODE.yml, so a folder is only made where it hides nothing.
     """
-    sources = [Path(str(source)) for source in variables.get("ansible_inventory_sources") or ()]
-    folders = [s if s.is_dir() else s.parent for s in sources if s.exists()]
-    places = [f / "group_vars" / name for f in folders for name in (group, "all")]
+    names = dict.fromkeys((group, "all"))
+    places = [f / "group_vars" / name for f in _folders(variables) for name in names]
     for place in places:
         if (place / FILE).is_file():
             return place / FILE
     # Of several inventories the first that has group_vars at all.
     for place in sorted(places, key=lambda place: not place.parent.is_dir()):
-        if not any(place.with_name(place.name + ending).is_file() for ending in ENDINGS):
+        if not _in_the_way(place):
             return place / FILE
-    raise ProblemsError("the inventory", [_nowhere(places, group)])
+    raise ProblemsError("the inventory", [_nowhere(places, list(names))])
 
 
-def _nowhere(places: list[Path], group: str) -> Problem:
-    found = f"files in the way of the folders {', '.join(map(str, places))}"
+def _folders(variables: Mapping[str, Any]) -> list[Path]:
+    """Those beside which Ansible looks for variables of the inventory's groups."""
+    sources = [Path(str(source)) for source in variables.get("ansible_inventory_sources") or ()]
+    return [s if s.is_dir() else s.parent for s in sources if s.exists()]
+
+
+def _in_the_way(place: Path) -> list[Path]:
+    """Files that Ansible would not look at any more if this were a folder."""
+    files = (place.with_name(place.name + ending) for ending in ENDINGS)
+    return [file for file in files if file.is_file()]
+
+
+def _nowhere(places: list[Path], names: list[str]) -> Problem:
+    files = [file for place in places for file in _in_the_way(place)]
+    found, remedy = "an inventory that is no file", "set podnet_allocate_file"
+    if files:
+        one = files[0].name.removesuffix(files[0].suffix if files[0].suffix in ENDINGS else "")
+        hidden = "folders of those names" if files[1:] else "a folder of that name"
+        found = f"{', '.join(map(str, files))}, which {hidden} would hide"
+        remedy = f"move group_vars/{files[0].name} to group_vars/{one}/main.yml; or {remedy}"
     return Problem(
-        "podnet_allocated",
+        room.VARIABLE,
         "there is no place for the file that keeps the ranges",
-        f"a folder group_vars/{group} or group_vars/all beside the inventory, or room for one",
-        found if places else "an inventory that is no file",
-        f"move group_vars/{group}.yml to group_vars/{group}/main.yml; or set podnet_allocate_file",
+        f"room for a folder {' or '.join(f'group_vars/{n}' for n in names)} beside the inventory",
+        found,
+        remedy,
     )
+
+
+def _will_be_loaded(path: Path, variables: Mapping[str, Any], group: str) -> bool:
+    """Whether the file is a place for the variables of a group that has all of these nodes, beside
+    the inventory or the playbook. Ansible itself can be asked only when the file is there."""
+    folders = [*map(str, _folders(variables)), str(variables.get("playbook_dir") or "")]
+    beside = {os.path.realpath(folder) for folder in folders if folder}
+    hosts = variables["groups"]
+    nodes = frozenset(hosts.get(group, ()))
+    whole = Path(os.path.abspath(path))
+    for above in whole.parents:
+        if above.name == "group_vars" and os.path.realpath(above.parent) in beside:
+            first, *more = whole.relative_to(above).parts
+            names = {first} if more else {first.removesuffix(ending) for ending in ENDINGS}
+            meant = any(nodes <= frozenset(hosts.get(name, ())) for name in names)
+            return bool(nodes) and meant and (not more or whole.suffix in ENDINGS)
+    return False
 
 
 def _refuse_other(hosts: dict[str, dict[str, Any]], old: room.Ranges, path: Path) -> None:
@@ -170,15 +257,17 @@ def _maybe(workspace: Workspace, name: str) -> dict[str, Any]:
     return data
 
 
-def _said(
-    given: room.Ranges, back: room.Ranges, gone: list[str], path: Path, released: list[str]
-) -> dict[str, Any]:
-    lines = [f"{name}: {' '.join(given[name])}" for name in given]
-    lines += [f"{name}: {' '.join(back[name])}, as in the last plan here" for name in back]
+def _said(changes: Changes, path: Path, released: list[str]) -> dict[str, Any]:
+    given, restored, back = changes.given, changes.restored, changes.taken_back
+    lines = [f"taken back from {name}: {' '.join(back[name])}" for name in back]
+    lines += [f"{name}: {' '.join(given[name])}" for name in given]
+    lines += [f"{name}: {' '.join(restored[name])}, as in the last plan here" for name in restored]
     lines += [f"given up: {name}" for name in released]
-    if gone:
-        lines.append(f"kept for nodes that are gone: {', '.join(gone)}")
-    number = len(given | back)
-    count = f"{number} node{'s get' if number > 1 else ' gets'} ranges, in {path}"
-    summary = count if number else "every node has its ranges"
+    if changes.gone:
+        lines.append(f"kept for nodes that are gone: {', '.join(changes.gone)}")
+    number = len(given | restored)
+    counts = [f"{number} node{'s get' if number > 1 else ' gets'} ranges"] if number else []
+    if back:
+        counts.append(f"ranges of {len(back)} node{'s' if len(back) > 1 else ''} taken back")
+    summary = f"{', '.join(counts)}, in {path}" if counts else "every node has its ranges"
     return {"podnet_lines": lines, "podnet_summary": summary}

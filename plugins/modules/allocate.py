@@ -12,7 +12,8 @@ version_added: 0.1.0
 description:
   - Gives every node without a pod CIDR the first free range of the cluster CIDRs, one per family,
     and writes it to a file of group variables beside the inventory.
-  - What was given never moves, and a node that is gone keeps its ranges until they are released.
+  - What was given does not move without O(renumber), and a node that is gone keeps its ranges until
+    they are released.
   - Runs once, on the controller, and opens no connection.
 options:
   group:
@@ -30,6 +31,13 @@ options:
     type: list
     elements: str
     default: []
+  renumber:
+    description:
+      - Take back the ranges of nodes in the inventory that the cluster CIDRs do not hold any more,
+        and give others where the cluster still has the family.
+      - Without it such ranges are refused.
+    type: bool
+    default: false
   reserved:
     description: Networks inside the cluster CIDRs that no node gets.
     type: list
@@ -59,6 +67,10 @@ EXAMPLES = r"""
 RETURN = r"""
 given:
   description: New ranges by node.
+  type: dict
+  returned: success
+taken_back:
+  description: Ranges that the cluster does not hold and nodes have no more, by node.
   type: dict
   returned: success
 file:

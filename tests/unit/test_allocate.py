@@ -211,6 +211,129 @@ def test_a_file_that_is_something_else_is_refused(text: str, words: str) -> None
         room.read_file(text, "podnet_allocated.yml")
 
 
+ENTRY = '  "a": ["10.64.0.0/24"]\n'
+OTHER = '  "b": ["10.64.1.0/24"]\n'
+TWICE = {
+    "the whole block": (
+        room.as_text({"a": ("10.64.0.0/24",)}) + f"{room.VARIABLE}:\n{OTHER}",
+        ("f, line 7: ", "'podnet_allocated' in lines 5 and 7"),
+    ),
+    "a node": (room.HEAD + "\n" + ENTRY + OTHER + ENTRY, ("f, line 8: ", "'a' in lines 6 and 8")),
+    "a node thrice": (
+        room.HEAD + "\n" + ENTRY * 3 + OTHER,
+        ("f, line 7: ", "'a' in lines 6, 7 and 8"),
+    ),
+    "a name with and without quotes": (
+        f'{room.VARIABLE}:\n  7: []\n  "7": ["10.64.0.0/24"]\n',
+        ("f, line 3: ", "'7' in lines 2 and 3"),
+    ),
+    "many": (
+        f"{room.VARIABLE}:\n" + "".join(f"  n{i}: []\n" for i in range(9)) * 2,
+        ("f, line 11: ", "'n0' in lines 2 and 11; 'n1' in lines 3 and 12", "; and 6 more keys"),
+    ),
+    "a node in the block that is not the last": (
+        f"{room.VARIABLE}:\n{ENTRY * 2}{room.VARIABLE}: {{}}\n",
+        ("f, line 3: ", "'a' in lines 2 and 3; 'podnet_allocated' in lines 1 and 4"),
+    ),
+}
+
+
+@pytest.mark.parametrize("case", TWICE)
+def test_a_key_that_is_there_twice_is_refused_once(case: str) -> None:
+    """YAML takes the last one, and what the others keep would be somebody else's."""
+    text, words = TWICE[case]
+    with pytest.raises(ProblemsError) as caught:
+        room.read_file(text, "f")
+    said = str(caught.value)
+    assert said.startswith("1 problem in the allocated ranges")
+    for word in (*words, "there more than once", "version control"):
+        assert word in said, said
+
+
+@pytest.mark.parametrize("key", ["? [a]", "? {a: b}", "2001-99-99", "!!seq x", "!other x"])
+def test_a_key_that_is_no_name_is_refused(key: str) -> None:
+    with pytest.raises(ProblemsError, match="not YAML"):
+        room.read_file(f"{room.VARIABLE}:\n  {key}\n  : []\n", "f")
+
+
+def moved(
+    hosts: dict[str, Any], memory: room.Ranges, pools: list[str]
+) -> tuple[dict[str, Any], room.Ranges]:
+    """The fleet in other networks, and the file after `allocate` was told to renumber."""
+    there = {h: {**v, "podnet_cluster_cidrs": pools} for h, v in hosts.items()}
+    back = room.strays(read(there, memory), memory)
+    kept = room.without(memory, back)
+    taken = [cidr for ranges in (kept, back) for cidrs in ranges.values() for cidr in cidrs]
+    return there, room.merged(kept, room.allocate(read(there, kept), LENGTHS, taken))
+
+
+def planned(hosts: dict[str, Any], memory: room.Ranges) -> Fabric:
+    return compile_fleet({h: {**v, room.VARIABLE: _lists(memory)} for h, v in hosts.items()})
+
+
+@QUICK
+@given(
+    NAMES,
+    NAMES,
+    st.lists(st.sampled_from(["10.64.0.0/18", "10.64.64.0/18", "10.96.0.0/16", "fd00:64::/57",
+                              "fd00:65::/48"]), min_size=1, unique=True),
+)  # fmt: skip
+def test_whatever_the_cluster_becomes_only_what_it_does_not_hold_moves(
+    names: list[str], gone: list[str], pools: list[str]
+) -> None:
+    hosts = fleet(names)
+    memory = run(fleet([*names, *gone]), {})
+    there, after = moved(hosts, memory, pools)
+    fabric = planned(there, after)
+    inside = networks(pools)
+    for name, old in memory.items():
+        if name not in names:
+            assert after[name] == old
+            continue
+        stays = {n for n in networks(old) if any(n.version == p.version and n.subnet_of(p)
+                                                 for p in inside)}  # fmt: skip
+        new = networks(after[name])
+        assert stays <= set(new)
+        assert sorted(n.version for n in new) == sorted({p.version for p in inside})
+        assert fabric.by_name[name].pod_cidrs == after[name]
+    assert not room.strays(read(there, after), after)
+    if memory == after:
+        return
+    with pytest.raises(ProblemsError) as caught:
+        planned(there, memory)
+    said = str(caught.value)
+    assert said.startswith("1 problem in the inventory") and "podnet_allocate_renumber" in said
+
+
+def test_ranges_that_the_cluster_does_not_hold_are_one_problem_of_the_fleet() -> None:
+    """Whatever else says the same of each node is left out; what nodes have of their own is not
+    the file's."""
+    hosts = fleet([f"n{i}" for i in range(9)], {"n8": ["10.64.63.0/24"]})
+    memory = run(hosts, {})
+    new = {"podnet_cluster_cidrs": ["10.96.0.0/16"], "podnet_node_prefix_lengths": {"ipv4": 25}}
+    there = {h: {**v, **new} for h, v in hosts.items()}
+    with pytest.raises(ProblemsError) as caught:
+        planned(there, memory)
+    problems = {problem.where: problem for problem in caught.value.problems}
+    assert set(problems) == {room.VARIABLE, "nodes.n8.podnet_pod_cidrs[0]"}
+    one = problems[room.VARIABLE]
+    assert "ranges of 9 nodes" in one.what and "10.96.0.0/16" in one.expected
+    assert one.found.startswith("n0: 10.65.0.0/24 fd00:64::/64; n1: ")
+    assert one.found.endswith("; and 6 more nodes")
+
+
+def test_nothing_is_a_stray_while_the_cluster_is_not_known() -> None:
+    hosts = fleet(["a", "b"])
+    memory = run(hosts, {})
+    for pools in ([], ["10.96.0.0/16", "fd00:64::/4x"], ["nonsense"]):
+        there = {h: {**v, "podnet_cluster_cidrs": pools} for h, v in hosts.items()}
+        with pytest.raises(ProblemsError) as caught:
+            planned(there, memory)
+        assert [p.where.partition("[")[0] for p in caught.value.problems] == [
+            "podnet_cluster_cidrs"
+        ]
+
+
 def test_only_nodes_that_are_gone_can_be_released() -> None:
     ranges: room.Ranges = {"a": ("10.64.0.0/24",), "worker-9": ("10.64.1.0/24",)}
     assert room.released(ranges, ["worker-9"], ["a"]) == {"a": ("10.64.0.0/24",)}

@@ -145,7 +145,8 @@ def test_no_folder_is_made_that_hides_a_file(site: Site) -> None:
     site.file().rename(site.folder / "elsewhere.yml")
     site.file().parent.rmdir()
     everybody.write_text("podnet_vxlan_port: 8472\n", encoding="utf-8")
-    assert "there is no place for the file" in site.play("allocate", fails=True)
+    said = site.play("allocate", fails=True)
+    assert "there is no place for the file" in said and f"{own}, {everybody}" in said
     elsewhere = str(site.folder / "elsewhere.yml")
     said = site.play("allocate", podnet_allocate_file=elsewhere)
     assert "does not load it" in said
@@ -163,3 +164,113 @@ def test_nothing_is_written_while_the_plan_has_a_problem(site: Site) -> None:
     assert "nodes.worker-2.podnet_underlay_addresses: not set" in said
     assert "1 problem in" in said
     assert not site.file().exists()
+
+
+def test_the_place_for_all_hosts_is_named_once(site: Site) -> None:
+    everybody = site.inventory / "group_vars/all.yml"
+    everybody.parent.mkdir(parents=True)
+    everybody.write_text("podnet_vni: 77\n", encoding="utf-8")
+    said = site.play("allocate", podnet_group="all", fails=True)
+    assert "expected: room for a folder group_vars/all beside the inventory found:" in said
+    assert f"found: {everybody}, which a folder of that name would hide do:" in said
+    assert (
+        "do: move group_vars/all.yml to group_vars/all/main.yml; or set podnet_allocate_file"
+        in said
+    )
+
+
+def test_a_file_that_the_inventory_does_not_load_is_said_at_once(site: Site) -> None:
+    unheard = "does not load it; pass it to every run: -e @"
+    vars_of = "fleet/group_vars"
+    for name in ("ranges.yml", f"{vars_of}/other/ranges.yml", f"{vars_of}/podnet/r.txt"):
+        assert unheard in site.play("allocate", "--check", podnet_allocate_file=name)
+        assert not (site.folder / name).exists()
+    assert unheard in site.play("allocate", podnet_allocate_file="ranges.yml")
+    for name in ("podnet/x/ranges.yml", "all/ranges.json", "podnet.yml"):
+        path = f"{vars_of}/{name}"
+        assert unheard not in site.play("allocate", "--check", podnet_allocate_file=path), name
+    own = {"worker-1": ["10.64.0.0/24", "fd00:64::/64"]}
+    for name in ("worker-2", "worker-10"):
+        del site.hosts["podnet"]["hosts"][name]
+    site.hosts["podnet"]["hosts"]["worker-1"]["podnet_pod_cidrs"] = own["worker-1"]
+    assert unheard not in site.play("allocate", podnet_allocate_file="nothing.yml")
+
+
+def test_a_key_that_a_merge_left_twice_is_refused_and_nothing_is_touched(site: Site) -> None:
+    site.play("allocate")
+    hosts = site.hosts["podnet"]["hosts"]
+    del hosts["worker-2"]
+    hosts["worker-3"] = {"podnet_underlay_addresses": ["192.0.2.3"]}
+    text = site.file().read_text(encoding="utf-8")
+    text += 'podnet_allocated:\n  "worker-1": ["10.64.0.0/24", "fd00:64::/64"]\n'
+    site.file().write_text(text, encoding="utf-8")
+    said = site.play("allocate", fails=True)
+    assert "1 problem in the allocated ranges" in said
+    assert f"{site.file()}, line 9: a key is there more than once" in said
+    assert "found: 'podnet_allocated' in lines 5 and 9" in said
+    assert site.file().read_text(encoding="utf-8") == text
+
+
+SINGLE = {name: cidrs[:1] for name, cidrs in FIRST.items()}
+OTHER = {
+    name: [f"10.96.{number}.0/24", cidrs[1]]
+    for number, (name, cidrs) in enumerate(FIRST.items())
+}  # fmt: skip
+CHANGES: dict[str, tuple[list[str], Any]] = {
+    "single stack": (["10.64.0.0/22"], SINGLE),
+    "another cluster CIDR": (["10.96.0.0/16", "fd00:64::/48"], OTHER),
+    "both": (["10.96.0.0/16"], {name: cidrs[:1] for name, cidrs in OTHER.items()}),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_ranges_follow_the_cluster_when_told_so(site: Site, change: str) -> None:
+    """Between two plans, as `site` makes them; a node that is gone keeps what it had."""
+    site.hosts["podnet"]["hosts"]["worker-99"] = {"podnet_underlay_addresses": ["192.0.2.99"]}
+    site.play("allocate")
+    site.play("plan")
+    gone = {"worker-99": ["10.64.3.0/24", "fd00:64:0:3::/64"]}
+    del site.hosts["podnet"]["hosts"]["worker-99"]
+    pools, wanted = CHANGES[change]
+    site.hosts["podnet"]["vars"]["podnet_cluster_cidrs"] = pools
+    for playbook in ("plan", "allocate"):
+        said = site.play(playbook, fails=True)
+        assert "1 problem in the inventory" in said
+        assert "podnet_allocated: the cluster CIDRs do not hold ranges of 3 nodes" in said
+        assert "podnet.fabric.allocate -e podnet_allocate_renumber=true" in said
+        assert site.ranges() == FIRST | gone
+    told = ("-e", "podnet_allocate_renumber=true")
+    said = site.play("allocate", "--check", "--diff", *told)
+    assert '- "worker-10":' in said and site.ranges() == FIRST | gone
+    said = site.play("allocate", *told)
+    assert "taken back from worker-1: " in said and "ranges of 3 nodes taken back" in said
+    assert site.ranges() == wanted | gone
+    assert "every node has its ranges" in site.play("allocate", *told)
+    site.play("plan")
+    fabric = json.loads((site.folder / ".podnet/fabric.json").read_text("utf-8"))
+    assert {node["name"]: node["pod_cidrs"] for node in fabric["nodes"]} == wanted
+
+
+def test_nobody_gets_a_part_of_what_is_taken_back(site: Site) -> None:
+    """Pods may have addresses of it; here no plan and no `status` tells so."""
+    site.play("allocate")
+    site.hosts["podnet"]["vars"] = {
+        "podnet_cluster_cidrs": ["10.64.1.0/25", "10.96.0.0/16"],
+        "podnet_node_prefix_lengths": {"ipv4": 25},
+    }
+    site.play("allocate", podnet_allocate_renumber=True)
+    assert site.ranges() == {
+        "worker-1": ["10.96.0.0/25"],
+        "worker-2": ["10.96.0.128/25"],
+        "worker-10": ["10.96.1.0/25"],
+    }
+
+
+def test_nothing_moves_without_a_reason(site: Site) -> None:
+    site.play("allocate")
+    before = site.file().read_text(encoding="utf-8")
+    site.play("allocate", podnet_allocate_renumber=True)
+    site.hosts["podnet"]["vars"]["podnet_cluster_cidrs"] = ["10.96.0.0/16", "fd00:64::/4x"]
+    said = site.play("allocate", podnet_allocate_renumber=True, fails=True)
+    assert "1 problem in the inventory" in said and "podnet_cluster_cidrs[1]: not a network" in said
+    assert site.file().read_text(encoding="utf-8") == before

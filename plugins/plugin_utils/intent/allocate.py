@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Free ranges of the cluster CIDRs for nodes that have none, and the file that remembers them.
 
-Pure. What was given once never moves: only what is missing is added, and a node that is gone keeps
-its entry, so that nobody else gets a range whose pods may still be there.
+Pure. What was given once does not move by itself: only what is missing is added, and a node that is
+gone keeps its entry, so that nobody else gets a range whose pods may still be there.
 """
 
 from __future__ import annotations
@@ -17,19 +17,23 @@ from typing import Any
 
 import yaml
 
+from .checks import holds
 from .model import Fabric, Family, family_of
 from .problems import Problem, ProblemsError, nearest, shown
 from .readers import read_cidrs, read_prefix_lengths, wrong_type
 from .schema import FLEET_KEYS, NODE_KEYS
+from .yaml_keys import repeated
 
 VARIABLE = "podnet_allocated"
 DEFAULT_LENGTHS: Mapping[Family, int] = {"ipv4": 24, "ipv6": 64}
 HEAD = f"""\
-# Written by podnet.fabric.allocate; keep it with the inventory. A range in here never moves. A node
-# that is gone keeps its ranges until podnet_allocate_release names it.
+# Written by podnet.fabric.allocate; keep it with the inventory. A range in here moves only with
+# podnet_allocate_renumber. A node that is gone keeps its ranges until podnet_allocate_release
+# names it.
 ---
 {VARIABLE}:"""
 
+AGAIN = "correct it, or take it back from version control"
 Ranges = dict[str, tuple[str, ...]]
 KEYS = {key.name: key for key in (*FLEET_KEYS, *NODE_KEYS)}
 
@@ -172,10 +176,16 @@ def read_file(text: str, where: str) -> Ranges:
         ProblemsError: not such a file; it is not touched then.
     """
     try:
-        data = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        remedy = "correct it, or take it back from version control"
-        problem = Problem(where, "not YAML", VARIABLE, shown(str(error)), remedy)
+        loader = yaml.SafeLoader(text)
+        top = loader.get_single_node()
+        if twice := _repeated(top):
+            raise ProblemsError("the allocated ranges", [_twice(where, twice)])
+        data = None if top is None else loader.construct_document(top)
+    except (yaml.YAMLError, ValueError) as error:
+        mark = getattr(error, "problem_mark", None)
+        place = f"{where}, line {mark.line + 1}" if mark else where
+        said = shown(str(getattr(error, "problem", None) or error))
+        problem = Problem(place, "not YAML", f"the one variable {VARIABLE}", said, AGAIN)
         raise ProblemsError("the allocated ranges", [problem]) from error
     if not isinstance(data, Mapping) or set(data) != {VARIABLE}:
         found = shown(", ".join(map(str, data)) if isinstance(data, Mapping) else data)
@@ -183,6 +193,35 @@ def read_file(text: str, where: str) -> Ranges:
         problem = Problem(where, what, f"the one variable {VARIABLE}", found, remedy)
         raise ProblemsError("the allocated ranges", [problem])
     return read_ranges(data[VARIABLE] or {}, where)
+
+
+def _repeated(top: yaml.Node | None) -> list[tuple[str, list[int]]]:
+    """Keys of the file and of the mappings in it, with their lines; the first that is there again
+    comes first."""
+    if not isinstance(top, yaml.MappingNode):
+        return []
+    below = [value for _key, value in top.value if isinstance(value, yaml.MappingNode)]
+    found = [item for mapping in (top, *below) for item in repeated(mapping).items()]
+    return sorted(found, key=lambda item: item[1][1])
+
+
+def _twice(where: str, keys: list[tuple[str, list[int]]]) -> Problem:
+    """YAML would take the last one. What the others keep would be given to somebody else, and gone
+    from the file."""
+    named = [
+        f"{shown(key)} in lines {', '.join(map(str, lines[:-1]))} and {lines[-1]}"
+        for key, lines in keys[:3]
+    ]
+    rest = len(keys) - len(named)
+    more = [f"and {rest} more key{'s' if rest > 1 else ''}"] if rest else []
+    return Problem(
+        f"{where}, line {keys[0][1][1]}",
+        "a key is there more than once",
+        f"{VARIABLE} once, and each node in it once",
+        "; ".join([*named, *more]),
+        "put them together: one entry for each node, with the ranges that it has; or take the file"
+        " back from version control",
+    )
 
 
 def read_ranges(value: Any, where: str) -> Ranges:
@@ -228,7 +267,31 @@ def released(ranges: Ranges, names: Sequence[str], fleet: Iterable[str]) -> Rang
     return {name: cidrs for name, cidrs in ranges.items() if name not in names}
 
 
+def strays(fabric: Fabric, ranges: Ranges) -> Ranges:
+    """Of nodes of the fleet, what the cluster's networks do not hold. A node that is gone keeps
+    all that it has: nobody can ask it for its pods."""
+    cluster = [ipaddress.ip_network(cidr) for cidr in fabric.cluster_cidrs]
+    if not cluster:
+        return {}
+    found = {
+        node.name: tuple(
+            cidr
+            for cidr in ranges.get(node.name, ())
+            if not holds(cluster, ipaddress.ip_network(cidr))
+        )
+        for node in fabric.nodes
+    }
+    return {name: cidrs for name, cidrs in found.items() if cidrs}
+
+
+def without(ranges: Ranges, back: Ranges) -> Ranges:
+    """What is left; a node that has none left has no entry."""
+    left = {n: tuple(c for c in cidrs if c not in back.get(n, ())) for n, cidrs in ranges.items()}
+    return {name: cidrs for name, cidrs in left.items() if cidrs or name not in back}
+
+
 def merged(old: Ranges, new: Ranges) -> Ranges:
-    """What was given before and what is given now; a node may get another family later."""
-    names = dict.fromkeys((*old, *new))
-    return {name: (*old.get(name, ()), *new.get(name, ())) for name in names}
+    """What was given before and what is given now, IPv4 first; a node may get another family
+    later."""
+    more = {n: tuple(sorted((*old.get(n, ()), *new[n]), key=family_of)) for n in new}
+    return {**old, **more}

@@ -7,7 +7,8 @@ Every check is O(n log n) in the number of nodes and reports each offender once.
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from types import MappingProxyType
 from typing import Any
 
 from .model import FAMILIES, Fabric, Family, Node, family_of
@@ -15,6 +16,7 @@ from .problems import Problem
 
 CLUSTER = "podnet_cluster_cidrs"
 IPNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
+Astray = Mapping[str, Collection[str]]  # node → ranges
 
 # The gateway and at least one pod must fit; IPv4 also loses network and broadcast address.
 LONGEST: Mapping[Family, int] = {"ipv4": 30, "ipv6": 126}
@@ -36,19 +38,23 @@ UNUSABLE = tuple(
 
 
 def check(
-    fabric: Fabric, fleet: Mapping[str, Any], unread: frozenset[str] = frozenset()
+    fabric: Fabric,
+    fleet: Mapping[str, Any],
+    unread: frozenset[str] = frozenset(),
+    astray: Astray = MappingProxyType({}),
 ) -> list[Problem]:
     """All problems of a parsed fleet that no single value shows.
 
     ``unread`` holds the places of lists that could not be read in full: what seems to be
-    missing there may well be there, so nothing is said about it.
+    missing there may well be there, so nothing is said about it. Nor is it that ranges ``astray``
+    do not fit the cluster: this is one problem of the fleet, said elsewhere.
     """
     return [
         *_empty(fabric),
         *_unusable_ranges(fabric),
-        *_ranges(fabric, fleet, unread),
-        *_prefix_lengths(fabric, fleet["podnet_node_prefix_lengths"] or {}),
-        *_families(fabric, unread),
+        *_ranges(fabric, fleet, unread, astray),
+        *_prefix_lengths(fabric, fleet["podnet_node_prefix_lengths"] or {}, astray),
+        *_families(fabric, unread, astray),
         *_underlay(fabric),
         *_names(fabric),
         *_persistence(fabric),
@@ -111,11 +117,18 @@ def _covers(outer: IPNetwork, inner: IPNetwork) -> bool:
     )
 
 
+def holds(cluster: Iterable[IPNetwork], network: IPNetwork) -> bool:
+    """Whether one network of the cluster has all of it; two that adjoin do not count as one."""
+    return any(_covers(one, network) for one in cluster)
+
+
 def _intersect(one: IPNetwork, two: IPNetwork) -> bool:
     return _covers(one, two) or _covers(two, one)
 
 
-def _ranges(fabric: Fabric, fleet: Mapping[str, Any], unread: frozenset[str]) -> Iterator[Problem]:
+def _ranges(
+    fabric: Fabric, fleet: Mapping[str, Any], unread: frozenset[str], astray: Astray
+) -> Iterator[Problem]:
     cluster = _named(fabric.cluster_cidrs, CLUSTER)
     pods = _pod_ranges(fabric)
     inside = " ".join(fabric.cluster_cidrs) or "(none declared)"
@@ -130,7 +143,8 @@ def _ranges(fabric: Fabric, fleet: Mapping[str, Any], unread: frozenset[str]) ->
             f"give each node its own range inside podnet_cluster_cidrs {inside}",
         )
     if CLUSTER not in unread:
-        yield from _outside(pods, cluster, inside)
+        others = [one for one in pods if not _is_astray(one, astray)]
+        yield from _outside(others, cluster, inside)
     for (outer, _w, _owner), (inner, where, _o) in overlaps(cluster):
         yield Problem(
             where,
@@ -154,7 +168,7 @@ def _outside(
 ) -> Iterator[Problem]:
     for network, where, _owner in pods:
         same = [c for c, _w, _o in cluster if c.version == network.version]
-        if same and not any(_covers(c, network) for c in same):
+        if same and not holds(same, network):
             yield Problem(
                 where,
                 "outside the cluster CIDRs",
@@ -200,8 +214,16 @@ def _unusable_ranges(fabric: Fabric) -> Iterator[Problem]:
             )
 
 
-def _prefix_lengths(fabric: Fabric, lengths: Mapping[str, int]) -> Iterator[Problem]:
-    for network, where, _owner in _pod_ranges(fabric):
+def _is_astray(one: tuple[IPNetwork, str, str], astray: Astray) -> bool:
+    network, _where, owner = one
+    return str(network) in astray.get(owner, ())
+
+
+def _prefix_lengths(
+    fabric: Fabric, lengths: Mapping[str, int], astray: Astray
+) -> Iterator[Problem]:
+    pods = [one for one in _pod_ranges(fabric) if not _is_astray(one, astray)]
+    for network, where, _owner in pods:
         wanted = lengths.get(family_of(str(network)))
         if wanted is not None and network.prefixlen != wanted:
             yield Problem(
@@ -213,19 +235,22 @@ def _prefix_lengths(fabric: Fabric, lengths: Mapping[str, int]) -> Iterator[Prob
             )
 
 
-def _families(fabric: Fabric, unread: frozenset[str]) -> Iterator[Problem]:
+def _families(fabric: Fabric, unread: frozenset[str], astray: Astray) -> Iterator[Problem]:
     """Every node has exactly one range of every family that the cluster has."""
     for node in fabric.nodes:
         where = place(node, "pod_cidrs")
         if not node.pod_cidrs or where in unread or CLUSTER in unread:
             continue  # reported where it was read
         found = ", ".join(node.pod_cidrs)
+        lost = {family_of(cidr) for cidr in astray.get(node.name, ())}
         for family in FAMILIES:
             count = sum(family_of(cidr) == family for cidr in node.pod_cidrs)
             if family in fabric.families and count == 0:
                 remedy = f"add an {family} range, or remove the {family} cluster CIDR"
                 yield Problem(where, f"no {family} range", f"one {family} range", found, remedy)
             elif family not in fabric.families and count and fabric.cluster_cidrs:
+                if family in lost:
+                    continue
                 remedy = f"remove the range, or add an {family} network to podnet_cluster_cidrs"
                 yield Problem(
                     where,

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from . import checks
-from .model import Cni, Fabric, Node, family_of
+from . import astray, checks
+from .model import Cni, Fabric, Family, Node, family_of
 from .problems import PREFIX, Problem, nearest, shown
 from .readers import NAME, wrong_type
 from .readers_bgp import READERS
@@ -29,10 +29,12 @@ class Places:
     Attributes:
         origins: place as the checks name it → place in the node table.
         unread: places, as the checks name them, whose value is missing in part or as a whole.
+        given: node and family of the ranges that come from `podnet_allocated`.
     """
 
     origins: dict[str, str] = field(default_factory=dict)
     unread: set[str] = field(default_factory=set)
+    given: set[tuple[str, Family]] = field(default_factory=set)
 
     def note(self, place: str, value: Any, result: Any) -> None:
         """A value had problems; a list of which every item was kept still counts as read."""
@@ -76,7 +78,9 @@ def parse_fabric(hosts: HostVars) -> tuple[Fabric, list[Problem]]:
     fleet = _read_fleet(usable, places, problems)
     nodes = _read_nodes(usable, fleet, places, problems)
     fabric = _fabric(fleet, nodes)
-    found = checks.check(fabric, fleet, frozenset(places.unread))
+    unread = frozenset(places.unread)
+    lost = {} if checks.CLUSTER in unread else astray.astray(fabric, places.given)
+    found = [*checks.check(fabric, fleet, unread, lost), *astray.problems(fabric, lost)]
     problems += [places.actual(problem) for problem in found]
     return _fabric(fleet, tuple(places.usable(node) for node in nodes)), problems
 
@@ -200,7 +204,8 @@ def _read_nodes(
                 _merge(row, key.name, variables[PREFIX + key.name], name, problems)
     for name, cidrs in (fleet["podnet_allocated"] or {}).items():
         if str(name) in rows:  # a node that is gone only keeps its ranges from others
-            _allocated(rows[str(name)], cidrs, str(name), problems)
+            families = _allocated(rows[str(name)], cidrs, str(name), problems)
+            places.given.update((str(name), family) for family in families)
     return tuple(_read_node(name, rows[name], places, problems) for name in sorted(rows))
 
 
@@ -227,13 +232,14 @@ def _merge(
 
 def _allocated(
     row: dict[str, tuple[Any, str]], value: Any, name: str, problems: list[Problem]
-) -> None:
-    """Ranges that `allocate` gave, for the families that the node's own data does not name."""
+) -> set[Family]:
+    """Ranges that `allocate` gave, for the families that the node's own data does not name: these
+    families are returned."""
     where = f"podnet_allocated.{name}"
-    own, place = row.get("pod_cidrs", (value, where))
+    own, place = row.get("pod_cidrs", ([], where) if isinstance(value, list) else (value, where))
     if not isinstance(own, list | tuple) or not isinstance(value, list | tuple):
         row["pod_cidrs"] = (own, place)
-        return
+        return set()
     families = {family_of(str(cidr)) for cidr in own}
     twice = [c for c in value if family_of(str(c)) in families and c not in own]
     if twice:
@@ -242,6 +248,7 @@ def _allocated(
         problems.append(Problem(where, what, expected, shown(value), remedy))
     more = [cidr for cidr in value if family_of(str(cidr)) not in families]
     row["pod_cidrs"] = ([*own, *more], place if own else where)
+    return {family_of(str(cidr)) for cidr in more}
 
 
 def _read_node(

@@ -15,6 +15,7 @@ import yaml
 from .model import family_of
 from .problems import PREFIX, Problem, ProblemsError, nearest, shown
 from .schema import NODE_KEYS
+from .yaml_keys import repeated
 
 NODE_NAMES = tuple(key.name for key in NODE_KEYS)
 LISTS = tuple(key.name for key in NODE_KEYS if key.kind in ("cidrs", "addresses"))
@@ -106,7 +107,7 @@ def _yaml_rows(text: str, problems: list[Problem]) -> Iterator[tuple[str, Mappin
         for item in top.value:
             where = f"line {item.start_mark.line + 1}"
             if isinstance(item, yaml.MappingNode):
-                problems += _twice(item)
+                problems += [_twice(k, n) for k, lines in repeated(item).items() for n in lines[1:]]
                 yield where, loader.construct_document(item)
             else:
                 found = shown(loader.construct_document(item))
@@ -118,14 +119,9 @@ def _yaml_rows(text: str, problems: list[Problem]) -> Iterator[tuple[str, Mappin
         problems.append(Problem(where, "not YAML", expected, shown(str(said)), "correct it"))
 
 
-def _twice(row: yaml.MappingNode) -> Iterator[Problem]:
-    """YAML would silently take the last one."""
-    seen = set()
-    for key, _value in row.value:
-        if key.value in seen:
-            where, what = f"line {key.start_mark.line + 1}", "the key is there twice"
-            yield Problem(where, what, "one value for each", shown(key.value), "remove one")
-        seen.add(key.value)
+def _twice(key: str, line: int) -> Problem:
+    where, what = f"line {line}", "the key is there twice"
+    return Problem(where, what, "one value for each", shown(key), "remove one")
 
 
 def _whole(hosts: Hosts, problems: list[Problem]) -> Hosts:

@@ -9,6 +9,7 @@ TOOL_KEYS: tuple[str, ...] = (
     "podnet_group",
     "podnet_allocate_file",
     "podnet_allocate_release",
+    "podnet_allocate_renumber",
     "podnet_allocate_reserved",
     "podnet_bootstrap_files",
     "podnet_bootstrap_python",
