@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import os
 import time
 from typing import Any
 
@@ -28,7 +29,7 @@ from ..plugin_utils.transaction import (
     phase_script,
     purge_script,
 )
-from ..plugin_utils.workspace import Workspace, WorkspaceError
+from ..plugin_utils.workspace import Workspace, WorkspaceError, process
 
 ENDS = ("hold", "commit", "rollback", "purge")
 SPEC = {
@@ -277,12 +278,16 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types
             rest = [n for n in self._nodes.names if n not in runs and self._workspace.has_run(n)]
             runs |= {name: self._workspace.run(name) for name in rest}
             runs = {name: runs[name] for name in self._nodes.names if name in runs}
-        ask, asked = args["ask"], _asked(variables, args)
+        numbers, mine = self._workspace.numbers(), process(os.getppid())
+        ask, asked = args["ask"], _asked(variables, args, numbers.least(mine))
         states = {name: node.state for name, node in compared.items()}
         self._workspace.save_begun(None)
         decision = decide(self._workspace.fabric(), runs, asked, states)
         for host, run in runs.items():
             self._workspace.save_run(host, run)
+        gives = not (decision.problems or self._task.check_mode)
+        if (known := numbers.after(mine, runs, gives)) != numbers:
+            self._workspace.save_numbers(known)
         if decision.problems:
             return _refused(decision, unread)
         changing = [host for host, run in runs.items() if run["phases"]]
@@ -330,8 +335,8 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types
         return {"failed": True, "msg": "\n".join(lines), **OVER}
 
 
-def _asked(variables: dict[str, Any], args: dict[str, Any]) -> Ask:
-    """What the fleet is asked for, as the role was told."""
+def _asked(variables: dict[str, Any], args: dict[str, Any], number: int) -> Ask:
+    """What the fleet is asked for, as the role was told; ``number``: see `Ask`."""
     ask = args["ask"]
     return Ask(
         confirm_seconds=ask["confirm_seconds"],
@@ -345,6 +350,7 @@ def _asked(variables: dict[str, Any], args: dict[str, Any]) -> Ask:
         released=frozenset(map(str, filter(None, ask["released"]))),
         install=ask["install"] != "none",
         absent=args["state"] == "absent",
+        number=number,
     )
 
 

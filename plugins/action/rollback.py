@@ -11,6 +11,7 @@ from typing import Any
 from ansible.errors import AnsibleError
 from ansible.plugins.action import ActionBase
 
+from ..plugin_utils.exchange import called, other_batches
 from ..plugin_utils.fleet import history
 from ..plugin_utils.intent.hosts import host_variables
 from ..plugin_utils.intent.model import Fabric
@@ -39,6 +40,8 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types
         workspace = Workspace(args["output_dir"])
         name = str(variables["inventory_hostname"])
         try:
+            if args["stage"] != "read":
+                refuse_batches(variables)
             if args["stage"] == "begin":
                 refuse_unread(variables)
                 workspace.begin(os.getppid())
@@ -67,7 +70,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types
     ) -> dict[str, Any]:
         """Runs once, after every node was read."""
         histories, bare = {}, []
-        for host in map(str, variables["ansible_play_hosts"]):
+        for host in map(str, variables["ansible_play_batch"]):
             saved = workspace.load(f"run/history/{host}.json", "run the stage read first")
             intents = {int(number): intent for number, intent in saved["intents"].items()}
             current = saved["current"]
@@ -79,10 +82,12 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types
         group = [str(host) for host in variables["groups"].get(args["group"], [])]
         rest = [host for host in group if host not in histories and host not in bare]
         others, notes = _last_known(workspace, variables, args["group"], rest)
+        away = [h for h in called(variables) if h not in histories and h not in bare]
         if args["nodes"]:
             found = history.nodes_before(histories, others, args["to"], args["nodes"])
         else:
-            found = history.fleet_before(histories, others, args["to"])
+            numbers = workspace.numbers()
+            found = history.fleet_before(histories, others, args["to"], numbers, away)
         fabric = compile_fleet(found.hosts)
         workspace.save_fabric(fabric)
         for host in bare:
@@ -93,13 +98,19 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types
             said = "the inventory still says otherwise; change it back, too"
             if _is_said(variables, args["group"], fabric):
                 said = "the inventory says the same"
-        elif args["to"] == history.PREVIOUS:
-            said += "; podnet_rollback_to names another generation"
         return {
             "changed": False,
             "podnet_lines": [*found.notes, *notes, *found.changes],
             "podnet_summary": said,
         }
+
+
+def refuse_batches(variables: dict[str, Any]) -> None:
+    """What to go back to is chosen once, of what all nodes keep."""
+    if others := other_batches(variables):
+        batch = [str(host) for host in variables["ansible_play_batch"]]
+        problem = history.in_batches(batch, others)
+        raise ProblemsError("the rollback", [problem])
 
 
 def _last_known(

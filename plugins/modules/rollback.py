@@ -12,7 +12,8 @@ version_added: 0.1.0
 description:
   - Every generation on a node remembers the intent that made it.
   - Stage V(begin) runs once, stage V(read) asks a node for the generations that it keeps, and stage
-    V(choose) runs once and puts the intent of the whole fleet together.
+    V(choose) runs once and puts the intent of the whole fleet together. A play that has the fleet
+    in batches (C(serial)) is refused.
   - What was chosen is saved where M(podnet.fabric.plan) saves the fleet; no node is changed.
 options:
   stage:
@@ -25,7 +26,9 @@ options:
     type: str
     default: podnet
   to:
-    description: V(previous), or the number of a generation.
+    description:
+      - V(previous), the state before the last change, which is refused where neither the nodes nor
+        the numbers that runs from this folder gave tell that change; or the number of a generation.
     type: str
     default: previous
   nodes:

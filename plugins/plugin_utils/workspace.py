@@ -21,6 +21,7 @@ from typing import Any
 
 import jinja2
 
+from .fleet.numbers import Numbers
 from .intent.model import Fabric
 from .render import DEFINITIONS, MANIFEST, environment
 
@@ -101,7 +102,7 @@ class Workspace:
                 f"{self.root}: another run works in this folder (process {held[0]}); wait until it "
                 "has ended, or give this one a podnet_output_dir of its own"
             )
-        write(lock, f"{pid} {_started(pid)}\n")
+        write(lock, f"{process(pid)}\n")
         over = self._over()
         for path in (self.state / "run").rglob("*.json"):
             with contextlib.suppress(ValueError, AttributeError):
@@ -117,6 +118,19 @@ class Workspace:
     def _over(self) -> list[str]:
         file = self.state / "over.json"
         return list(self.load(file.name, "remove it")) if file.is_file() else []
+
+    def numbers(self) -> Numbers:
+        """Of generations that runs from this folder have given."""
+        file = self.state / "numbers.json"
+        if not file.is_file():
+            return Numbers()
+        try:
+            return Numbers.from_dict(self.load(file.name, "remove it"))
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise WorkspaceError(f"{file}: is not what a run has written; remove it") from error
+
+    def save_numbers(self, numbers: Numbers) -> None:
+        self.save_raw("numbers.json", numbers.to_dict())
 
     def save_run(self, node: str, run: dict[str, Any]) -> None:
         """What the current run does on a node, between its stages."""
@@ -158,6 +172,11 @@ class Workspace:
         for folder in gone:
             shutil.rmtree(folder)
         return [folder.name for folder in gone]
+
+
+def process(pid: int) -> str:
+    """Names a process, and no later one that gets its number."""
+    return f"{pid} {_started(pid)}"
 
 
 def _started(pid: int) -> str:

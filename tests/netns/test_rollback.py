@@ -4,8 +4,10 @@ inventory says."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from edits import (
@@ -22,9 +24,32 @@ from edits import (
     lent,
     other_vni,
     pod,
+    smaller_mtu,
     wait_for,
 )
 from fleet import Fleet, Spec
+
+OWN = """---
+- name: Plan
+  ansible.builtin.import_playbook: podnet.fabric.plan
+- name: Change node by node
+  hosts: podnet
+  gather_facts: false
+  serial: 1
+  roles: [podnet.fabric.converge, podnet.fabric.confirm]
+"""
+BATCHES = """---
+- name: Go back, node by node
+  hosts: podnet
+  gather_facts: false
+  serial: 1
+  roles: [podnet.fabric.rollback, podnet.fabric.render, podnet.fabric.converge]
+"""
+
+
+def cidr_of(node: str, third: int) -> Callable[[dict[str, Any], dict[str, Any]], None]:
+    ranges = [f"10.64.{third}.0/24", f"fd00:64:0:{third}::/64"]
+    return lambda _variables, hosts: hosts[node].update(podnet_pod_cidrs=ranges)
 
 
 @pytest.fixture(scope="module")
@@ -150,3 +175,62 @@ def test_a_rollback_from_another_folder_leaves_the_routes_to_a_node_that_is_away
     routes = fleet.ssh(TWO, "ip route")
     assert "10.64.3.0/24" in routes and "10.64.101.0/24" not in routes
     wait_for(fleet, THREE)
+
+
+def test_a_rollback_takes_back_the_last_limited_run_and_no_other(fleet: Fleet) -> None:
+    """Each number is of one run, whichever nodes it was of."""
+    edit(fleet, cidr_of(TWO, 102))
+    fleet.play("site", "--limit", TWO, check=True)
+    fleet.play("rollback", check=True)
+    edit(fleet, cidr_of(TWO, 2))
+    edit(fleet, cidr_of(THREE, 103))
+    fleet.play("site", "--limit", THREE, check=True)
+    back = fleet.play("rollback", check=True)
+    assert "nodes.node-3.podnet_pod_cidrs: ['10.64.103.0/24'" in back.stdout
+    assert "nodes.node-2" not in back.stdout, back.stdout
+    assert "10.64.3.1/24" in fleet.ssh(THREE, "ip address show cbr0")
+    assert "10.64.2.1/24" in fleet.ssh(TWO, "ip address show cbr0")
+    # The peers were not there. One more run brings them, and changes no settings.
+    edit(fleet, cidr_of(THREE, 103))
+    fleet.play("site", "--limit", THREE, check=True)
+    fleet.play("site", check=True)
+    before = everything(fleet)
+    done = fleet.play("rollback")
+    assert done.returncode == 2 and "the last one, settings were the same" in done.stdout
+    assert everything(fleet) == before
+    number = re.findall(r"do: +name another one: -e podnet_rollback_to=(\d+)", done.stdout)[0]
+    fleet.play("rollback", "-e", f"podnet_rollback_to={number}", check=True)
+    assert "10.64.3.1/24" in fleet.ssh(THREE, "ip address show cbr0")
+
+
+def test_a_node_that_was_made_anew_goes_back_alone(fleet: Fleet, tmp_path: Path) -> None:
+    """Where another folder does not know of its runs, nobody can tell the last one."""
+    edit(fleet, change_cidr)
+    fleet.play("site", check=True)
+    fleet.ssh(TWO, "rm -r /etc/podnet")
+    fleet.play("site", "--limit", TWO, check=True)
+    edit(fleet, cidr_of(TWO, 102))
+    fleet.play("site", "--limit", TWO, check=True)
+    before = everything(fleet)
+    done = fleet.play("rollback", "-e", f"podnet_output_dir={tmp_path}")
+    assert done.returncode == 2, done.stdout
+    assert "which change was the last one cannot be told" in done.stdout
+    assert everything(fleet) == before
+    back = fleet.play("rollback", check=True)
+    assert "nodes.node-2.podnet_pod_cidrs" in back.stdout, back.stdout
+    assert "nodes.node-1" not in back.stdout, back.stdout
+    assert "10.64.2.1/24" in fleet.ssh(TWO, "ip address show cbr0")
+
+
+def test_what_was_changed_in_batches_goes_back_at_once(fleet: Fleet) -> None:
+    """The batches are of one run, and have one number."""
+    for name, text in (("own.yml", OWN), ("batches.yml", BATCHES)):
+        (fleet.folder / name).write_text(text, encoding="utf-8")
+    edit(fleet, smaller_mtu)
+    fleet.play("own.yml", check=True)
+    assert len({fleet.ssh(node, "readlink /etc/podnet/current") for node in fleet.nodes}) == 1
+    before = everything(fleet)
+    done = fleet.play("batches.yml")
+    assert done.returncode == 2 and "serial: the rollback is of the whole fleet" in done.stdout
+    assert everything(fleet) == before
+    assert "podnet_mtu: 1400 -> not set" in fleet.play("rollback", check=True).stdout

@@ -135,10 +135,10 @@ def test_a_canary_that_is_no_node_is_refused() -> None:
 
 def test_all_nodes_of_a_run_get_one_number() -> None:
     found = runs()
-    found["node-2"]["generation"] = 7
-    found["node-3"].update(stale=False)
-    decide(made(), found, Ask())
-    assert [run["number"] for run in found.values()] == [8, 8, None]
+    found["node-2"]["generation"], found["node-3"]["stale"] = 7, False
+    for least, number in ((0, 8), (8, 8), (61, 61)):
+        decide(made(), found, Ask(number=least))
+        assert [run["number"] for run in found.values()] == [number, number, None]
 
 
 def test_a_run_of_some_phases_writes_no_generation() -> None:

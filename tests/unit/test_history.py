@@ -15,6 +15,7 @@ from ansible_collections.podnet.fabric.plugins.plugin_utils.fleet.history import
     nodes_before,
     read,
 )
+from ansible_collections.podnet.fabric.plugins.plugin_utils.fleet.numbers import Numbers
 from ansible_collections.podnet.fabric.plugins.plugin_utils.intent.model import Fabric
 from ansible_collections.podnet.fabric.plugins.plugin_utils.intent.problems import ProblemsError
 from ansible_collections.podnet.fabric.plugins.plugin_utils.intent.variables import variables_of
@@ -63,6 +64,13 @@ def test_a_number_is_a_state_of_the_fleet() -> None:
     assert fleet_before({"node-1": ONE, "node-2": TWO}, {}, "2").hosts["node-2"] == intent(2, 64)
 
 
+def test_a_value_that_is_not_set_is_told_in_words() -> None:
+    more = History(3, {2: {**intent(1, 65), "podnet_mtu": 1400}, 3: intent(1, 65)})
+    assert fleet_before({"node-1": more}, {}, "2").changes == ["podnet_mtu: not set -> 1400"]
+    less = History(3, {2: intent(1, 65), 3: {**intent(1, 65), "podnet_mtu": 1400}})
+    assert fleet_before({"node-1": less}, {}, "2").changes == ["podnet_mtu: 1400 -> not set"]
+
+
 def test_a_node_that_is_younger_stays_with_its_own_settings() -> None:
     found, notes, _changes = fleet_before({"node-1": ONE, "node-3": NEW}, {}, "2")
     assert found["node-3"] == intent(3, 64)
@@ -94,6 +102,88 @@ def test_the_first_generation_has_no_previous_one() -> None:
         fleet_before({"node-3": NEW}, {}, PREVIOUS)
     with pytest.raises(ProblemsError):
         fleet_before({}, {}, PREVIOUS)
+
+
+# node-1 was there in runs of all nodes, the last time at 58. The two others were changed alone.
+ALL = History(58, {57: intent(1, 64), 58: intent(1, 65)})
+SIXTY = History(60, {58: intent(2, 65), 59: intent(2, 65, 102), 60: intent(2, 65)})
+LATER = History(61, {58: intent(3, 65), 61: intent(3, 65, 103)})
+MIXED = {"node-1": ALL, "node-2": SIXTY, "node-3": LATER}
+
+
+def gave(**nodes: str) -> Numbers:
+    """``g61="node-3 node-4"``: the numbers of a folder, and who was to have them."""
+    given = {int(key[1:]): frozenset(names.split()) for key, names in nodes.items()}
+    return Numbers(max(given), "", given)
+
+
+def test_of_runs_of_some_nodes_the_last_one_is_taken_back_and_no_other() -> None:
+    found = fleet_before(MIXED, {}, PREVIOUS, gave(g60="node-2", g61="node-3"))
+    assert found.notes == ["back to generation 60"]
+    (line,) = found.changes
+    assert line.startswith("nodes.node-3.podnet_pod_cidrs: ['10.64.103.0/24']")
+    # It was to have been of more nodes, one of which has not kept it.
+    more = fleet_before(MIXED, {}, PREVIOUS, gave(g61="node-2 node-3"))
+    assert more.changes == [line]
+
+
+@pytest.mark.parametrize(
+    ("histories", "given", "found"),
+    [
+        pytest.param(MIXED, Numbers(), "61 on node-3; node-1 has 58, node-2 has 60", id="unknown"),
+        pytest.param(MIXED, gave(g60="node-2"), "61 on node-3; node-1", id="another folder's"),
+        pytest.param(MIXED, gave(g61="node-1"), "61 on node-3; node-1", id="the same number"),
+        pytest.param(
+            {"node-1": ALL, "node-5": History(2, {1: intent(5, 65), 2: intent(5, 65, 105)})},
+            gave(g2="node-5"),
+            "58 on node-1; node-5 has 2",
+            id="a node that was made anew and counts by itself",
+        ),
+    ],
+)
+def test_where_runs_are_in_no_order_nobody_can_tell_the_last_change(
+    histories: dict[str, History], given: Numbers, found: str
+) -> None:
+    with pytest.raises(ProblemsError, match="which change was the last one cannot") as error:
+        fleet_before(histories, {}, PREVIOUS, given)
+    assert found in str(error.value) and "podnet_rollback_nodes" in str(error.value)
+    assert fleet_before(histories, {}, "57", given).changes, "who names it knows"
+
+
+def test_a_generation_that_every_node_has_needs_no_record() -> None:
+    both = {"node-1": ALL, "node-2": History(58, {3: intent(2, 64), 58: intent(2, 65)})}
+    for record in (Numbers(), gave(g60="node-3")):
+        found = fleet_before(both, {}, PREVIOUS, record)
+        assert found.changes == ["podnet_vni: 65 -> 64"]
+
+
+def test_the_last_change_may_be_on_a_node_that_was_not_read() -> None:
+    both = {"node-1": ALL, "node-2": SIXTY}
+    given = gave(g60="node-2", g61="node-3")
+    assert fleet_before(both, {}, PREVIOUS, given).notes, "outside --limit, by somebody's word"
+    with pytest.raises(ProblemsError, match="the last change from this folder may be one") as e:
+        fleet_before(both, {}, PREVIOUS, given, ["node-3"])
+    assert "kept by node-3" in str(e.value)
+    failed = gave(g60="node-2", g61="node-2 node-3")
+    assert fleet_before(both, {}, PREVIOUS, failed, ["node-3"]).notes, "it was taken back"
+
+
+def test_a_last_run_that_changed_no_settings_is_not_taken_back() -> None:
+    """It brought peers forward after a run of one node; or it made a node anew."""
+    one = History(61, {58: intent(1, 65), 61: intent(1, 65)})
+    two = History(60, {58: intent(2, 65), 60: intent(2, 65, 102)})
+    with pytest.raises(ProblemsError, match="right before generation 61, the last one") as error:
+        fleet_before({"node-1": one, "node-2": two}, {}, PREVIOUS, gave(g61="node-1"))
+    assert "the same at generation 60; kept and different: 58\n" in str(error.value)
+    assert "-e podnet_rollback_to=58; or change the inventory" in str(error.value)
+    new = {"node-1": ALL, "node-5": History(59, {59: intent(5, 65)})}
+    with pytest.raises(ProblemsError, match="right before generation 59, the last one") as error:
+        fleet_before(new, {}, PREVIOUS, gave(g59="node-5"))
+    assert "at generation 58, and nothing of node-5; kept and different: 57" in str(error.value)
+    # With podnet_generations_kept: 1 nothing is kept of the settings that node-2 had.
+    kept = {"node-1": History(58, {58: intent(1, 65)}), "node-2": History(59, {59: intent(2, 65)})}
+    with pytest.raises(ProblemsError, match="kept and different: none"):
+        fleet_before(kept, {}, PREVIOUS, gave(g59="node-2"))
 
 
 def test_one_node_goes_back_to_its_own_last_other_settings() -> None:
@@ -159,4 +249,4 @@ def test_nodes_that_have_what_another_inventory_gives_are_named() -> None:
     assert old.found == "podnet_vni: 64 -> 65"
     many = manifest(1, **{f"podnet_{letter}": 1 for letter in "abcdefghijkl"})
     cut = elsewhere(fabric, {"node-1": many})
-    assert cut is not None and "and 2 more" in cut.found and "podnet_j: 1 -> None" in cut.found
+    assert cut is not None and "and 2 more" in cut.found and "podnet_j: 1 -> not set" in cut.found

@@ -8,6 +8,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from ansible_collections.podnet.fabric.plugins.plugin_utils.fleet.numbers import Numbers
 from ansible_collections.podnet.fabric.plugins.plugin_utils.workspace import (
     Workspace,
     WorkspaceError,
@@ -44,6 +45,24 @@ def test_a_run_begins_with_nothing_of_the_last_one(tmp_path: Path) -> None:
     assert not workspace.is_over("another run's") and not workspace.is_over("")
     workspace.begin(os.getpid())
     assert workspace.is_over("0a1b") and workspace.is_over("2c3d")
+
+
+def test_numbers_of_generations_outlive_a_run(tmp_path: Path) -> None:
+    workspace = Workspace(str(tmp_path))
+    assert workspace.numbers() == Numbers()
+    numbers = Numbers(61, "7 1", {60: frozenset({"node-1"}), 61: frozenset({"node-2", "node-3"})})
+    workspace.save_numbers(numbers)
+    workspace.begin(os.getpid())
+    assert workspace.numbers() == numbers
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"last": 1, "run": "", "given": {"a": []}}'])
+def test_numbers_that_are_none_are_told_with_the_file(tmp_path: Path, text: str) -> None:
+    workspace = Workspace(str(tmp_path))
+    workspace.save_numbers(Numbers())
+    (tmp_path / ".podnet" / "numbers.json").write_text(text)
+    with pytest.raises(WorkspaceError, match=r"numbers\.json: .*; remove it"):
+        workspace.numbers()
 
 
 @pytest.mark.parametrize("host", ["../../victim", "../victim", "a/../../../victim"])

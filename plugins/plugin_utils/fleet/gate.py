@@ -45,6 +45,7 @@ class Ask:
         released: old pod CIDRs that no pod has an address of any more, by somebody's word.
         install: whether missing CNI plugins are going to be installed.
         absent: whether the nodes shall have nothing; then the fleet has no say.
+        number: the lowest that a new generation may have; see `numbers.py`.
     """
 
     confirm_seconds: int = 0
@@ -57,6 +58,7 @@ class Ask:
     released: frozenset[str] = frozenset()
     install: bool = False
     absent: bool = False
+    number: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +111,7 @@ def decide(
         notes += run["warnings"]
         restrict(run, ask.phases)
         run["window"] = ask.confirm_seconds if interesting else 0
-    _number(runs)
+    _number(runs, ask.number)
     digest = _digest(runs)
     if ask.digest and ask.digest != digest:
         problems.append(_other_plan(ask.digest, digest))
@@ -196,11 +198,12 @@ def companion_notes(
     ]
 
 
-def _number(runs: Runs) -> None:
-    """One number for the whole run, so that a number names one state of the fleet."""
+def _number(runs: Runs, least: int) -> None:
+    """One number for the whole run, so that a number names one state of the fleet: above what each
+    of its nodes has, and above those of runs of other nodes."""
     last = max((run["generation"] for run in runs.values()), default=0)
     for run in runs.values():
-        run["number"] = last + 1 if run["stale"] else None
+        run["number"] = max(last + 1, least) if run["stale"] else None
 
 
 def _digest(runs: Runs) -> str:

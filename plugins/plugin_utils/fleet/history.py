@@ -8,7 +8,7 @@ intent: planned, checked, phased, confirmed and verified like every other.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -16,10 +16,17 @@ from ..intent.model import Fabric
 from ..intent.problems import Problem, ProblemsError, shown
 from ..intent.variables import NODE_VARIABLES, variables_of
 from ..kernel.answer import MARKER, numbers
+from .numbers import Numbers
 
 PREVIOUS = "previous"
 SHOWN = 10
+NONE_GIVEN = Numbers()
 Variables = Mapping[str, Any]
+
+_NAME_IT = (
+    "name the nodes that go back (podnet_rollback_nodes), or the generation (podnet_rollback_to); "
+    "status lists them"
+)
 
 # Every manifest that the node keeps; one round trip. A node that keeps none says so: that it said
 # nothing is no answer.
@@ -87,7 +94,11 @@ def _intent(text: str) -> Variables:
 
 
 def fleet_before(
-    histories: Mapping[str, History], others: Mapping[str, Variables], to: str
+    histories: Mapping[str, History],
+    others: Mapping[str, Variables],
+    to: str,
+    given: Numbers = NONE_GIVEN,
+    away: Collection[str] = (),
 ) -> Chosen:
     """The variables of every node at an earlier state of the fleet. What all nodes share comes from
     those that were there: a node that was away then kept an older one.
@@ -96,24 +107,33 @@ def fleet_before(
         histories: of the nodes that were asked.
         others: variables of the nodes that were not read; they stay.
         to: ``previous``, or the number of a generation that one of them keeps.
+        given: numbers that runs from this folder have given.
+        away: nodes that were to be read, too, and could not be.
 
     Raises:
-        ProblemsError: there is no such state.
+        ProblemsError: there is no such state, or nobody can tell which is the previous one.
     """
-    number = _number(histories, to)
+    number = _previous(histories, given, away) if to == PREVIOUS else _kept(histories, to)
+    found = _fleet_at(histories, others, number)
+    young = _younger(histories, number)
+    notes = [f"{name} has no generation that old; its own settings stay" for name in young]
+    notes.insert(0, f"back to generation {number}")
+    now = {name: h.intents.get(h.current, {}) for name, h in histories.items()} | dict(others)
+    return Chosen(found, notes, _changes(now, found))
+
+
+def _fleet_at(
+    histories: Mapping[str, History], others: Mapping[str, Variables], number: int
+) -> dict[str, Variables]:
     there = {name: at for name, h in histories.items() if (at := h.at(number)) is not None}
     last = max(there, key=lambda name: there[name])
     fleet = histories[last].intents[there[last]]
-    found: dict[str, Variables] = {}
-    notes = [f"back to generation {number}"]
-    for name, history in histories.items():
-        if name not in there:
-            notes.append(f"{name} has no generation that old; its own settings stay")
-        own = history.intents[there.get(name, max(history.intents))]
-        found[name] = _node_of(own, fleet)
-    found |= {name: _node_of(variables, fleet) for name, variables in others.items()}
-    now = {name: h.intents.get(h.current, {}) for name, h in histories.items()} | dict(others)
-    return Chosen(found, notes, _changes(now, found))
+    own = {n: h.intents[there.get(n, max(h.intents))] for n, h in histories.items()}
+    return {name: _node_of(variables, fleet) for name, variables in {**own, **others}.items()}
+
+
+def _younger(histories: Mapping[str, History], number: int) -> list[str]:
+    return [name for name, history in histories.items() if history.at(number) is None]
 
 
 def nodes_before(
@@ -179,17 +199,72 @@ def _some(words: list[str], mark: str) -> str:
     return mark.join([*words[:SHOWN], *more])
 
 
-def _number(histories: Mapping[str, History], to: str) -> int:
-    if to != PREVIOUS:
-        kept = {n for history in histories.values() for n in history.intents}
-        if to not in map(str, kept):
-            raise ProblemsError("the rollback", [_none_kept(histories, to)])
-        return int(to)
-    last = max((history.current for history in histories.values()), default=0)
-    older = {n for history in histories.values() for n in history.intents if n < last}
-    if not older:
+def _kept(histories: Mapping[str, History], to: str) -> int:
+    kept = {n for history in histories.values() for n in history.intents}
+    if to not in map(str, kept):
         raise ProblemsError("the rollback", [_none_kept(histories, to)])
-    return max(older)
+    return int(to)
+
+
+def _previous(histories: Mapping[str, History], given: Numbers, away: Collection[str]) -> int:
+    """The number before the last change. Numbers of runs that knew nothing of each other, from
+    other folders or of nodes that pull, are in no order. So the last change is one that every node
+    has, or one that this folder gave to those that have it."""
+    last = max((history.current for history in histories.values()), default=0)
+    older = sorted({n for history in histories.values() for n in history.intents if n < last})
+    if not older:
+        raise ProblemsError("the rollback", [_none_kept(histories, PREVIOUS)])
+    have = {name for name, history in histories.items() if history.current == last}
+    told = have == set(histories) or have <= given.given.get(last, frozenset())
+    if silent := given.latest(last, histories, away):
+        raise ProblemsError("the rollback", [_last_not_read(last, silent)])
+    if not told:
+        raise ProblemsError("the rollback", [_no_order(histories, last)])
+    now = _fleet_at(histories, {}, last)
+    if now != _fleet_at(histories, {}, older[-1]):
+        return older[-1]
+    other = [n for n in older if _fleet_at(histories, {}, n) != now]
+    new = _younger(histories, older[-1])
+    raise ProblemsError("the rollback", [_no_other(last, older[-1], other, new)])
+
+
+def _last_not_read(last: int, silent: list[str]) -> Problem:
+    return Problem(
+        "podnet_rollback_to",
+        "the last change from this folder may be one of nodes that could not be read",
+        f"the generations that are kept by {_some(silent, ', ')}",
+        f"{last}, an earlier one, on the nodes that were read",
+        f"reach the nodes that are missing; or {_NAME_IT}",
+    )
+
+
+def _no_order(histories: Mapping[str, History], last: int) -> Problem:
+    have = [name for name, history in histories.items() if history.current == last]
+    rest = [f"{n} has {h.current or 'none'}" for n, h in histories.items() if h.current != last]
+    return Problem(
+        "podnet_rollback_to",
+        "which change was the last one cannot be told: nodes were changed in runs of their own",
+        "the last generation on every node, or given to those that have it by a run from here",
+        f"{last} on {_some(have, ', ')}; {_some(rest, ', ')}",
+        _NAME_IT,
+    )
+
+
+def _no_other(last: int, before: int, other: list[int], new: list[str]) -> Problem:
+    """The last run brought nodes forward that an earlier one did not reach, or a newer podnet; or
+    of a node that it changed nothing older is kept."""
+    also = f", and nothing of {_some(new, ', ')}" if new else ""
+    remedy = "change the inventory and run site"
+    if other:
+        remedy = f"name another one: -e podnet_rollback_to={other[-1]}; or {remedy}"
+    return Problem(
+        "podnet_rollback_to",
+        f"right before generation {last}, the last one, settings were the same or are not kept",
+        "a change of settings, which can be taken back",
+        f"the same at generation {before}{also}; kept and different: "
+        f"{', '.join(map(str, other)) or 'none'}",
+        remedy,
+    )
 
 
 def _stranger(name: str, known: list[str]) -> Problem:
@@ -211,6 +286,16 @@ def _none_kept(histories: Mapping[str, History], to: str) -> Problem:
         f"{PREVIOUS}, or the number of a generation that is kept and differs",
         f"{shown(to)}; kept: {', '.join(map(str, kept)) or 'none'}; current: {current or 'none'}",
         "status lists the generations; without an older one, change the inventory and run site",
+    )
+
+
+def in_batches(batch: list[str], others: list[str]) -> Problem:
+    return Problem(
+        "serial",
+        "the rollback is of the whole fleet, and this play has it in batches",
+        "a play without serial for the role rollback",
+        f"a batch of {_some(batch, ', ')}, without {_some(others, ', ')}",
+        "take serial out of the play; podnet_serial has nodes switch in batches",
     )
 
 
@@ -252,5 +337,9 @@ def _changes(now: Mapping[str, Variables], then: Mapping[str, Variables]) -> lis
         for key in dict.fromkeys((*after, *before)):
             if before.get(key) != after.get(key):
                 where = f"nodes.{name}.{key}" if key in NODE_VARIABLES else key
-                lines[f"{where}: {shown(before.get(key))} -> {shown(after.get(key))}"] = None
+                lines[f"{where}: {_said(before.get(key))} -> {_said(after.get(key))}"] = None
     return list(lines)
+
+
+def _said(value: object) -> str:
+    return "not set" if value is None else shown(value)
