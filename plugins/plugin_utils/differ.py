@@ -250,14 +250,10 @@ def _former_routes(want: Wanted, have: State) -> tuple[Route, ...]:
 def _in_the_way(want: Wanted, have: State) -> tuple[Route, ...]:
     """Routes to a range that goes from a peer to this node: their next hop becomes its own address.
     They go before that, or nothing could put them back while it is there."""
-    present = {item.key for item in have.addresses}
-    coming = {
-        item.cidr.partition("/")[0]
-        for item in want.objects
-        if isinstance(item, Address) and item.key not in present
-    }
-    wanted = {item.key for item in want.objects}
-    return tuple(item for item in have.routes if item.via in coming and item.key not in wanted)
+    coming = {item.cidr.partition("/")[0] for item in _addresses(want) - set(have.addresses)}
+    there = [item for item in have.routes if item.via in coming]
+    wanted = {item.key for item in want.objects} if there else ()
+    return tuple(item for item in there if item.key not in wanted)
 
 
 def _uncovered(former: tuple[Route, ...], lost: frozenset[str]) -> Iterator[Change]:
@@ -297,8 +293,12 @@ def _removals(
 
 def _stale_addresses(want: Wanted, have: State) -> list[Address]:
     """Owned are those that a generation recorded."""
-    wanted, recorded = {item.key for item in want.objects}, frozenset(have.recorded_addresses)
-    return [i for i in have.addresses if i.key not in wanted and i.cidr in recorded]
+    wanted, recorded = _addresses(want), frozenset(have.recorded_addresses)
+    return [item for item in have.addresses if item not in wanted and item.cidr in recorded]
+
+
+def _addresses(want: Wanted) -> frozenset[Address]:
+    return frozenset(item for item in want.objects if isinstance(item, Address))
 
 
 def _stale_files(want: Wanted, have: State) -> Iterator[Change]:
