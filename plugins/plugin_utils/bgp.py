@@ -113,8 +113,7 @@ def _groups(fabric: Fabric, plan: NodePlan) -> Iterator[dict[str, Any]]:
     near = [peer for peer in fabric.nodes if peer is not node and together(node, peer)]
     far = [peer for peer in fabric.nodes if across(node, peer)]
     reflectors = [peer for peer in near if peer.bgp_reflector]
-    for group in _tunnelled(fabric, node, near, far):
-        yield {**group, "families": families}
+    yield from _tunnelled(fabric, families, node, near, far)
     for family in families:
         source = node.underlay.get(family)
         if source is None:
@@ -139,7 +138,7 @@ def _groups(fabric: Fabric, plan: NodePlan) -> Iterator[dict[str, Any]]:
 
 
 def _tunnelled(
-    fabric: Fabric, node: Node, near: list[Node], far: list[Node]
+    fabric: Fabric, families: list[Family], node: Node, near: list[Node], far: list[Node]
 ) -> Iterator[dict[str, Any]]:
     """Sessions with nodes of other segments: of one that listens with all of them, of another with
     those that listen."""
@@ -155,7 +154,7 @@ def _tunnelled(
         ranges = _ranges(fabric, _addresses(far, family), close)
     named = [a for a in _addresses(peers, family) if not _inside(a, ranges)]
     group = _group("tunnels", family, node, named, ranges, PREFIXES_OF_A_NODE)
-    yield {**group, "out": "tunnel"}
+    yield {**group, "families": families, "out": "tunnel"}
 
 
 def _group(

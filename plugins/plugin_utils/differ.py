@@ -106,7 +106,7 @@ def _object(
     have: KernelObject | None,
     state: State,
     lost: frozenset[str],
-    late: bool = False,
+    late: bool,
 ) -> Iterator[tuple[str, Change]]:
     """Changes for one kernel object other than a setting. ``late``: a route whose next hop is an
     address of this node until the end, as that of a range that goes from it to a peer. The kernel

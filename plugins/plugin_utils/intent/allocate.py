@@ -17,7 +17,7 @@ from typing import Any
 
 import yaml
 
-from .checks import holds
+from .astray import outside
 from .model import Fabric, Family, family_of
 from .problems import Problem, ProblemsError, nearest, shown
 from .readers import read_cidrs, read_prefix_lengths, wrong_type
@@ -270,18 +270,7 @@ def released(ranges: Ranges, names: Sequence[str], fleet: Iterable[str]) -> Rang
 def strays(fabric: Fabric, ranges: Ranges) -> Ranges:
     """Of nodes of the fleet, what the cluster's networks do not hold. A node that is gone keeps
     all that it has: nobody can ask it for its pods."""
-    cluster = [ipaddress.ip_network(cidr) for cidr in fabric.cluster_cidrs]
-    if not cluster:
-        return {}
-    found = {
-        node.name: tuple(
-            cidr
-            for cidr in ranges.get(node.name, ())
-            if not holds(cluster, ipaddress.ip_network(cidr))
-        )
-        for node in fabric.nodes
-    }
-    return {name: cidrs for name, cidrs in found.items() if cidrs}
+    return outside(fabric, ranges)
 
 
 def without(ranges: Ranges, back: Ranges) -> Ranges:

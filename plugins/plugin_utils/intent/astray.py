@@ -8,7 +8,7 @@ fleet, and `allocate` itself gives others when it is told so.
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 
 from .checks import holds
 from .model import Fabric, Family, family_of
@@ -24,10 +24,20 @@ def astray(fabric: Fabric, given: Collection[tuple[str, Family]]) -> dict[str, t
         given: node and family of the ranges that are not the node's own data. Each family of a
             node is one or the other.
     """
+    ranges = {
+        node.name: tuple(c for c in node.pod_cidrs if (node.name, family_of(c)) in given)
+        for node in fabric.nodes
+    }
+    return outside(fabric, ranges)
+
+
+def outside(fabric: Fabric, ranges: Mapping[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
+    """Of the fleet's nodes, those ranges that no network of the cluster holds; nothing while that
+    is not known."""
     cluster = [ipaddress.ip_network(cidr) for cidr in fabric.cluster_cidrs]
     found: dict[str, tuple[str, ...]] = {}
     for node in fabric.nodes if cluster else ():
-        cidrs = (c for c in node.pod_cidrs if (node.name, family_of(c)) in given)
+        cidrs = ranges.get(node.name, ())
         if lost := tuple(c for c in cidrs if not holds(cluster, ipaddress.ip_network(c))):
             found[node.name] = lost
     return found
