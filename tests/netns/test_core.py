@@ -6,7 +6,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+from ansible_collections.podnet.fabric.plugins.plugin_utils import node
 from ansible_collections.podnet.fabric.plugins.plugin_utils.kernel.objects import route_metric
+from ansible_collections.podnet.fabric.plugins.plugin_utils.plan import plan_node
 from corebench import Bench, assert_same, difference, fleet, rendered
 
 FLEETS = {
@@ -47,6 +49,31 @@ def test_second_converge_does_and_writes_nothing(bench: Bench) -> None:
     assert not second.changes.stale_generation and not second.changes.stale_program
     assert bench.files() == files
     assert bench.dump() == kernel
+
+
+# Builds of nft differ in their prompt: Debian's (libedit) shows none to a pipe.
+PROMPTS = {
+    "Debian": "",
+    "GNU readline": 'while read -r line; do echo "nft> $line"; $nft -s $line; done; echo "nft> "',
+    "none": "echo 'nft: interactive CLI not supported in this build' >&2; false",
+}
+
+
+@pytest.mark.parametrize("prompt", PROMPTS.values(), ids=PROMPTS.keys())
+def test_tables_are_read_with_any_prompt_of_nft(bench: Bench, prompt: str) -> None:
+    """One process lists both tables, without leaving a history of it in anybody's home."""
+    bench.settled(fleet())
+    bench.sh("mkdir /run/home")
+    told = f"case $* in *-i*) {prompt}; exit ;; esac\n" if prompt else ""
+    wrapper = f"""#!/bin/sh\nnft=/usr/sbin/nft\n{told}exec $nft "$@"\n"""
+    bench.put({"/usr/local/sbin/nft": wrapper})
+    bench.sh("chmod 755 /usr/local/sbin/nft")
+    home = "HOME=/run/home; export HOME\n"
+    bench.sh(home + node.script_to_read(fleet(), plan_node(fleet(), "node-1")))
+    assert bench.sh("ls -A /run/home") == ""
+    assert bench.settled(fleet()).commands == []
+    bench.sh("nft delete table bridge podnet")
+    assert bench.settled(fleet()).commands == ["nft podnet.nft"]
 
 
 SWAPPED = {

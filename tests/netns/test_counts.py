@@ -51,7 +51,7 @@ class Cost:
 # and stops, each in one session, and sends its program once; most processes are CNI plugins'.
 MOST = {
     "first apply": Cost(tasks=0, processes=50, sessions=2, bytes=74_000, connections=1),
-    "no change": Cost(tasks=0, processes=8, sessions=1, bytes=12_500, connections=0),
+    "no change": Cost(tasks=0, processes=7, sessions=1, bytes=12_500, connections=0),
     "one CIDR changed": Cost(tasks=0, processes=34, sessions=4, bytes=30_000, connections=0),
     "a node added": Cost(tasks=0, processes=76, sessions=5, bytes=33_000, connections=1),
     "verification": Cost(tasks=0, processes=130, sessions=3, bytes=46_000, connections=0),

@@ -325,6 +325,7 @@ def test_the_rest() -> None:
         ({"nft": "aaa"}, ""),
         ({"nft": f"a b {RECORD}"}, ""),
         ({"tables": ""}, ""),
+        ({"tables": f"nft> list\n{INET}\nnft> list\n{BRIDGED}\nnft> "}, "aaa"),
     ],
 )
 def test_the_table_counts_as_loaded_only_when_it_is_as_it_was(

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""podnet's nftables as `nft list table` prints them: what is compared, and what their sets have."""
+"""podnet's nftables as `nft -i` prints them: what is compared, and what their sets have."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ from .answer import as_listed
 
 
 def split(text: str) -> tuple[str, str]:
-    """The tables of family inet and bridge; empty where there is none."""
+    """The tables of family inet and bridge; empty where there is none. A build with GNU readline
+    repeats what it was told behind its prompt, also to what is no terminal."""
+    text = re.sub("^nft>.*\n?", "", text, flags=re.MULTILINE)
     inet, start, bridged = text.partition("table bridge podnet {")
     return inet.strip(), (start + bridged).strip()
 

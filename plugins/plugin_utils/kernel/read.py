@@ -12,37 +12,26 @@ from collections.abc import Iterable, Mapping
 
 # A process costs the node about a millisecond, nft three: so `ip` is asked everything in one batch, and
 # what the shell can do by itself (read a line, list a folder) it does. All tables are asked for because
-# that is the one question about routes which a batch answers for both families.
+# that is the one question about routes which a batch answers for both families. nft fetches one
+# family for all that it is told at once (1.0.6), and told line by line, as a person at its prompt
+# would, what each line needs; it would note the lines in $HOME. Built without a prompt it fails.
 _HEAD = r"""LC_ALL=C; export LC_ALL; PATH=$PATH:/usr/sbin:/sbin; export PATH
 s() { printf '\n@@podnet %s\n' "$1"; }
 r() { v=; [ ! -e "$1" ] || read -r v <"$1" || :; }
 s last; r /run/podnet/last; echo "${v:-none}"
 """
 
-# The underlay comes first, because the shell looks for its interfaces in the answer.
-_KERNEL = r"""i=$(ip -j -d -batch - <<'END'
+# What the shell does not have to look at goes straight through: it takes a pipe by 128 bytes, and
+# prints what it took once more.
+_KERNEL = r"""s ip
+ip -j -d -batch - <<'END'
 {underlay}addr show type bridge
 addr show type vxlan
 neigh show nud permanent
 route show table all
 END
-); e=$?
-s ip; printf '%s\n' "$i"
-s asked; echo $e
+e=$?; s asked; echo $e
 for a in {addresses}; do s "underlay $a"; done
-# A line at a time, because to cut a long text takes the shell the square of its length; and only the
-# lines of the underlay, because to search the others takes it a millisecond.
-devs=; n=0; set -f; IFS='
-'
-for l in $i; do
-  n=$((n + 1)); [ $n -le {count} ] || break
-  for a in {addresses}; do
-    case $l in *"\"local\":\"$a\""*)
-      p=${l%%"\"local\":\"$a\""*}; p=${p##*"\"ifname\":\""}; devs="$devs ${p%%\"*}" ;;
-    esac
-  done
-done
-set +f; unset IFS
 cd /proc/sys/net/ipv4/conf
 s ports; echo *
 for d in pn*; do
@@ -51,7 +40,11 @@ done
 cd /
 s nft; r /run/podnet/nft; echo "$v"
 s tables; if [ -n "$v" ]; then t=podnet; else t=$(nft list tables 2>/dev/null); fi
-case $t in *podnet*) for f in inet bridge; do nft -s list table $f podnet 2>/dev/null; done ;; esac
+case $t in *podnet*) HOME=/dev/null nft -s -i 2>/dev/null <<'END' ||
+list table inet podnet
+list table bridge podnet
+END
+  for f in inet bridge; do nft -s list table $f podnet 2>/dev/null; done ;; esac
 """
 
 # The shell reads a file by single bytes: of the batches only what comes before the peers.
@@ -97,7 +90,7 @@ done
 [ ! -d /run/NetworkManager ] || c="$c NetworkManager"
 [ ! -e /run/docker.pid ] || c="$c docker"
 [ ! -e /etc/ufw/ufw.conf ] || while read -r l; do
-  case $l in ENABLED=yes*) c="$c ufw" ;; esac
+  case $l in ENABLED=yes*) c="$c ufw"; break ;; ENABLED=*) break ;; esac
 done </etc/ufw/ufw.conf
 if [ -d /run/systemd/system ] && [ -d /etc/firewalld ] && systemctl is-active --quiet firewalld 2>/dev/null; then c="$c firewalld"; fi
 echo "daemons=$c"
@@ -154,14 +147,17 @@ s loose; [ -z "$c" ] || { echo "$c"
   [ -z "$d" ] || grep -oH '"name": *"[^"]*"' $d; } 2>/dev/null
 """
 
+# Which interfaces are the underlay's the controller finds in the answer: of every one that no pod
+# hangs on, which are few.
 _SYSCTLS = r"""cd /proc/sys
 s sysctls
-set -- {paths}
-for d in $devs; do
-  set -- "$@" net/ipv4/conf/$d/forwarding net/ipv4/conf/$d/rp_filter net/ipv6/conf/$d/accept_ra
+p() { r "$1"; [ -z "$v" ] || echo "$1:$v"; }
+for f in {paths} $held net/ipv4/conf/all/rp_filter net/ipv6/conf/all/forwarding; do p "$f"; done
+for d in net/ipv4/conf/*; do
+  case $d in */all|*/default|*/lo) continue ;; esac
+  [ -e "/sys/class/net/${d##*/}/brport" ] ||
+    for f in "$d/forwarding" "$d/rp_filter" "net/ipv6/conf/${d##*/}/accept_ra"; do p "$f"; done
 done
-for f in "$@" $held net/ipv4/conf/all/rp_filter; do r $f; [ -z "$v" ] || echo "$f:$v"; done
-r net/ipv6/conf/all/forwarding; [ "$v" != 0 ] || for f in net/ipv6/conf/*/accept_ra; do r $f; echo "$f:$v"; done
 cd /
 """
 
@@ -207,9 +203,9 @@ def read_script(
     underlay = list(underlay)
     parts = [
         _HEAD,
-        _KERNEL.replace("{underlay}", "".join(f"addr show to {item}\n" for item in underlay))
-        .replace("{addresses}", _words(underlay))
-        .replace("{count}", str(len(underlay))),
+        _KERNEL.replace(
+            "{underlay}", "".join(f"addr show to {item}\n" for item in underlay)
+        ).replace("{addresses}", _words(underlay)),
         _NODE,
         _HOLDERS.replace("{addresses}", " ".join(addresses)),
         _LOOSE,
