@@ -79,7 +79,7 @@ faults-table: setup ## The catalogue of faults, into docs/verification.md; root
 	$(SUDO) PODNET_WRITE_DOCS=1 PODNET_FULL=1 $(PYTEST) -q tests/netns/test_faults_catalogue.py tests/netns/test_faults_bgp.py
 
 T := fleet
-bench: setup-bench ## One topic of tests/bench/ into docs/performance.md: T=fleet ROUNDS=5 N="10 25 50"; root
+bench: setup-bench ## One topic of tests/bench/ into docs/performance.md: T=fleet ROUNDS=5 N="5 10 25 50"; root
 	$(SUDO) $(BIN)/python tests/bench/bench_$(T).py
 	$(BIN)/python tests/bench/page.py
 

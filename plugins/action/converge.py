@@ -102,6 +102,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types
                     self._workspace.save_run(name, found.run)
                 return {**result, **_seen(unread, compared)}
             if stage == "gate":
+                self._workspace.insist_on_plan(os.getppid())
                 return {**result, **self._gate(variables, args)}
             if stage == "failed":
                 return {**result, **self._failed(variables)}

@@ -15,7 +15,7 @@ description:
     connection plugin than C(ansible.builtin.ssh) are asked one after the other.
   - Stage V(read) reads each node in one round trip and computes its changes and their undo.
   - Stage V(gate) does that, decides for the whole fleet, and fails when any node is not ready,
-    before any node is changed.
+    before any node is changed, or when M(podnet.fabric.plan) did not plan in the same run.
   - Stage V(change) runs the phases of the transaction, each in one round trip on all nodes that
     have something to do in it, and with O(keep) V(hold) and V(commit) after them. A phase that
     fails is taken back by the node itself.

@@ -110,6 +110,22 @@ class Workspace:
             path.unlink()
         self.save("over.json", over[-RUNS_REMEMBERED:])
 
+    def insist_on_plan(self, pid: int) -> None:
+        """The plan here is of the run ``pid``, and no other works in the folder.
+
+        Raises:
+            WorkspaceError: it is of another run, and may be of another inventory.
+        """
+        planned = content(self.state / "lock")
+        if (planned or "").strip() != process(pid):
+            found = "none at all" if planned is None else "the plan of an earlier run"
+            raise WorkspaceError(
+                f"{self.root}: there is no plan of this run\n"
+                "    expected: the role podnet.fabric.plan before this one, in the same run\n"
+                f"    found:    {found}\n"
+                "    do:       import the playbook podnet.fabric.plan first"
+            )
+
     def is_over(self, transaction: str) -> bool:
         """Whether a transaction is of an earlier run in this folder: that run is over, so nobody is
         going to confirm it any more."""

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Topic `fleet`: podnet beside plain ssh and other ways, on the same nodes of one lab.
 
-`make bench T=fleet ROUNDS=5 N="10 25 50"`; see CONTRIBUTING.md. Contenders take turns in every
+`make bench T=fleet ROUNDS=5 N="5 10 25 50"`; see CONTRIBUTING.md. Contenders take turns in every
 round, so that whatever else the machine does meets all of them.
 """
 
@@ -174,8 +174,8 @@ def summary(rows: list[Row]) -> Any:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    # `make bench ROUNDS=5 N="10 25 50"` puts them into the environment.
-    rounds, sizes = os.environ.get("ROUNDS", "5"), os.environ.get("N", "10 25 50")
+    # `make bench ROUNDS=5 N="5 10 25 50"` puts them into the environment.
+    rounds, sizes = os.environ.get("ROUNDS", "5"), os.environ.get("N", "5 10 25 50")
     parser.add_argument("--rounds", type=int, default=int(rounds))
     parser.add_argument("--nodes", default=sizes, help="sizes of the fleet")
     parser.add_argument("--only", default=" ".join(ENTRIES), help="contenders")

@@ -20,7 +20,7 @@ from store import REPO, Row, Store
 PAGE = REPO / "docs/sizing.md"
 FLEETS, MODES, CLIENTS = (100, 1000, 10_000), ("routed", "vxlan"), (100, 300, 1000)
 PUSH = [(count, mode) for count in FLEETS for mode in MODES]
-ROUNDS = int(os.environ.get("ROUNDS", "3"))
+ROUNDS = int(os.environ.get("ROUNDS") or 3)
 
 
 def measure(topic: str, calls: Iterable[tuple[str, ...]]) -> None:

@@ -28,6 +28,18 @@ def test_a_folder_takes_one_run_at_a_time(tmp_path: Path) -> None:
     Workspace(str(tmp_path)).begin(os.getpid())
 
 
+def test_a_plan_is_that_of_the_run_that_took_the_folder(tmp_path: Path) -> None:
+    workspace = Workspace(str(tmp_path))
+    with pytest.raises(WorkspaceError, match="none at all"):
+        workspace.insist_on_plan(os.getpid())
+    (tmp_path / ".podnet").mkdir()
+    (tmp_path / ".podnet" / "lock").write_text(f"{os.getppid()} 1\n")
+    with pytest.raises(WorkspaceError, match="an earlier run"):
+        workspace.insist_on_plan(os.getpid())
+    workspace.begin(os.getpid())
+    workspace.insist_on_plan(os.getpid())
+
+
 @pytest.mark.parametrize("text", ["", "garbage", f"{os.getppid()} 1\n"])
 def test_a_lock_of_nobody_keeps_nobody_out(tmp_path: Path, text: str) -> None:
     (tmp_path / ".podnet").mkdir()
