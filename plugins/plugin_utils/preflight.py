@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from .backends import learns
 from .conflist import plugins_of
 from .intent.model import Fabric
-from .intent.problems import Problem
+from .intent.problems import Problem, few
 from .intent.schema import RUNTIME_FOLDERS
 from .kernel.objects import route_metric
 from .kernel.state import State
@@ -45,13 +45,12 @@ def live_pods(name: str, have: State) -> list[Problem]:
     pods = [f"{address} ({pod[:13]})" for address, pod in have.reservations if address in have.live]
     if not pods:
         return []
-    more = f" and {len(pods) - 3} more" if len(pods) > 3 else ""
     return [
         Problem(
             name,
             "pods of the node would lose their network",
             "no pod with an address of podnet's ranges",
-            ", ".join(pods[:3]) + more,
+            few(pods),
             "remove the pods first, or set podnet_reset_pods: true",
         )
     ]

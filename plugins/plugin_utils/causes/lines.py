@@ -7,7 +7,7 @@ import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ..fleet.words import few
+from ..intent.problems import few
 from ..verdicts.problems import Problem
 from ..verdicts.summary import MESSAGE, SHOWN, fact_lines, wrapped
 from .suspects import Cause

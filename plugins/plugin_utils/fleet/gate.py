@@ -16,7 +16,7 @@ from typing import Any
 from .. import node as node_room
 from ..changes import PHASES
 from ..intent.model import Fabric, family_of
-from ..intent.problems import Problem, shown
+from ..intent.problems import Problem, few, shown
 from ..kernel.state import State
 from ..peers import Retiring
 from ..plan import plan_fleet
@@ -25,7 +25,6 @@ from ..settle import settle
 from . import ranges, segments
 from .phases import out_of_order, restrict
 from .rolling import Size, batches, no_canary, order_problems
-from .words import few
 
 Runs = dict[str, dict[str, Any]]
 NO_STATES: Mapping[str, State] = MappingProxyType({})

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from ..intent.model import Fabric
-from ..intent.problems import Problem, ProblemsError, shown
+from ..intent.problems import Problem, ProblemsError, few, shown
 from ..intent.variables import NODE_VARIABLES, variables_of
 from ..kernel.answer import MARKER, numbers
 from .numbers import Numbers
@@ -186,17 +186,12 @@ def elsewhere(fabric: Fabric, manifests: Mapping[str, str]) -> Problem | None:
     changes = _changes(now, {name: then[name] for name in names})
     return Problem(
         "the inventory",
-        f"says otherwise than what was applied last to {_some(names, ', ')}",
+        f"says otherwise than what was applied last to {few(names, SHOWN)}",
         "one that was applied; until then causes and repairs lead to it from what nodes have",
-        _some(changes, "\n              "),
+        few(changes, SHOWN, "\n              "),
         "run podnet.fabric.drift, which names every difference; then run site, or verify with the "
         "inventory that was applied",
     )
-
-
-def _some(words: list[str], mark: str) -> str:
-    more = [f"and {len(words) - SHOWN} more"] if len(words) > SHOWN else []
-    return mark.join([*words[:SHOWN], *more])
 
 
 def _kept(histories: Mapping[str, History], to: str) -> int:
@@ -232,7 +227,7 @@ def _last_not_read(last: int, silent: list[str]) -> Problem:
     return Problem(
         "podnet_rollback_to",
         "the last change from this folder may be one of nodes that could not be read",
-        f"the generations that are kept by {_some(silent, ', ')}",
+        f"the generations that are kept by {few(silent, SHOWN)}",
         f"{last}, an earlier one, on the nodes that were read",
         f"reach the nodes that are missing; or {_NAME_IT}",
     )
@@ -245,7 +240,7 @@ def _no_order(histories: Mapping[str, History], last: int) -> Problem:
         "podnet_rollback_to",
         "which change was the last one cannot be told: nodes were changed in runs of their own",
         "the last generation on every node, or given to those that have it by a run from here",
-        f"{last} on {_some(have, ', ')}; {_some(rest, ', ')}",
+        f"{last} on {few(have, SHOWN)}; {few(rest, SHOWN)}",
         _NAME_IT,
     )
 
@@ -253,7 +248,7 @@ def _no_order(histories: Mapping[str, History], last: int) -> Problem:
 def _no_other(last: int, before: int, other: list[int], new: list[str]) -> Problem:
     """The last run brought nodes forward that an earlier one did not reach, or a newer podnet; or
     of a node that it changed nothing older is kept."""
-    also = f", and nothing of {_some(new, ', ')}" if new else ""
+    also = f", and nothing of {few(new, SHOWN)}" if new else ""
     remedy = "change the inventory and run site"
     if other:
         remedy = f"name another one: -e podnet_rollback_to={other[-1]}; or {remedy}"
@@ -294,7 +289,7 @@ def in_batches(batch: list[str], others: list[str]) -> Problem:
         "serial",
         "the rollback is of the whole fleet, and this play has it in batches",
         "a play without serial for the role rollback",
-        f"a batch of {_some(batch, ', ')}, without {_some(others, ', ')}",
+        f"a batch of {few(batch, SHOWN)}, without {few(others, SHOWN)}",
         "take serial out of the play; podnet_serial has nodes switch in batches",
     )
 

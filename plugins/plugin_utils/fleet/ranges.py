@@ -15,12 +15,11 @@ from dataclasses import dataclass
 
 from ..backends import learns
 from ..intent.model import Fabric, Node, family_of, link_local_of
-from ..intent.problems import Problem, shown
+from ..intent.problems import Problem, few, shown
 from ..kernel.objects import FdbEntry, KernelObject, Link, Route
 from ..kernel.state import State
 from ..peers import Peers, Retiring
 from ..plan import plan_node
-from .words import few
 
 States = Mapping[str, State]
 

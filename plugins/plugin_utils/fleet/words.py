@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..changes import PHASES
+from ..intent.problems import few
 from ..reach import Answer
 from ..transaction import outcome
 
-NAMED = 3
 # What the callback says of a change when the run is interrupted; nothing any more.
 OVER = {"podnet_unfinished": {"change": ""}}
 # From here on some nodes keep the change, and soon all do.
@@ -36,12 +36,6 @@ def stays(host: str, unread: Mapping[str, Mapping[str, Any]]) -> str:
     """Of one that answers, and odd things, the reason follows with its own result."""
     reached = not unread.get(host, {}).get("unreachable", True)
     return f"{host} {'could not be read' if reached else 'was not reached'} and stays as it is"
-
-
-def few(names: Sequence[str]) -> str:
-    """The first three, and how many more there are."""
-    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
-    return ", ".join(names[:NAMED]) + more
 
 
 def elsewhere(hosts: Sequence[str]) -> list[str]:

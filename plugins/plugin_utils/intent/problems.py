@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 PREFIX = "podnet_"
@@ -76,6 +76,12 @@ def nearest(word: str, known: Iterable[str]) -> str | None:
 def printable(text: str) -> str:
     """``text`` on one line: nothing in it can look like another line or steer a terminal."""
     return "".join(c if c.isprintable() else "?" for c in text)
+
+
+def few(items: Sequence[str], most: int = 3, mark: str = ", ") -> str:
+    """The first ones, and how many more there are; ``mark`` stands between."""
+    text, rest = mark.join(items[:most]), len(items) - most
+    return f"{text}{mark.strip(',')}and {rest} more" if rest > 0 else text
 
 
 def shown(value: object, limit: int = 80) -> str:

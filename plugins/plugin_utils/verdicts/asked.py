@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Set
 
-from ..intent.problems import Problem, printable
+from ..intent.problems import Problem, few, printable
 
 SHOWN = 10
 
@@ -37,5 +37,4 @@ def strangers(folder: str, known: Set[str], here: Set[str], without: Set[str]) -
 
 
 def _names(names: list[str]) -> str:
-    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-    return printable(", ".join(names[:SHOWN])) + more
+    return printable(few(names, SHOWN))
