@@ -117,10 +117,12 @@ def fleet(store: Store, nodes: int, rounds: int, whole: int) -> None:
     then the full mesh by both tools in turn."""
     with Mesh(nodes) as mesh:
         for number in range(whole):
-            for what, seconds in mesh.whole().items():
+            for what, work in mesh.whole().items():
+                found = measured(work)
+                seconds, cpu = (round(found[f"{name}_ms"] / 1000, 2) for name in ("wall", "cpu"))
                 row = {"round": number, "what": what, "nodes": nodes, "seconds": seconds}
-                store.add(row)
-                print(f"N={nodes} round {number} {what}: {seconds} s", flush=True)
+                store.add({**row, "controller_cpu": cpu})
+                print(f"N={nodes} round {number} {what}: {seconds} s, CPU {cpu} s", flush=True)
             if number + 1 < whole:
                 mesh.bench.playbook("podnet.fabric.reset", "-e", "podnet_yes=true")
         mesh.start()
