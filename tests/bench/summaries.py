@@ -159,7 +159,8 @@ def answers(rows: list[Row]) -> Table:
     return table("From answers to the report, 64 peers of each node", head, made)
 
 
-def verify(rows: list[Row]) -> Summary:
+def one_pod(rows: list[Row]) -> list[tuple[Any, ...]]:
+    """Of each number of targets, what the table `ONE_POD` has."""
     made: list[tuple[Any, ...]] = []
     for count in different(rows, "targets"):
         ways = ("fping", "podnet, icmp", "podnet, all")
@@ -167,16 +168,23 @@ def verify(rows: list[Row]) -> Summary:
         cpu = figure(rows, "cpu_ms", targets=count, way="podnet, all")
         each = ratio(None if cpu is None else cpu * 1000, 2 * count)
         made.append((count, ping, icmp, ratio(icmp, ping), full, each))
+    return made
+
+
+ONE_POD = (
+    "Targets",
+    "fping ms",
+    "ICMP ms",
+    "÷ fping",
+    "all probes ms",
+    "µs CPU, target and family",
+)
+
+
+def verify(rows: list[Row]) -> Summary:
+    made = one_pod(rows)
     by_count = {row[0]: row for row in made}
     few, many = by_count.get(50), by_count.get(200)
-    head = (
-        "Targets",
-        "fping ms",
-        "ICMP ms",
-        "÷ fping",
-        "all probes ms",
-        "µs CPU, target and family",
-    )
     fleets = [
         (nodes, *(figure(rows, f, nodes=nodes, what=w) for f in WHOLE.values() for w in BOTH))
         for nodes in different(rows, "nodes")
@@ -207,7 +215,7 @@ def verify(rows: list[Row]) -> Summary:
             ),
         ],
         [
-            table("One pod to all", head, made),
+            table("One pod to all", ONE_POD, made),
             table("A fleet", ("Nodes", *(f"{of}: {w} s" for of in WHOLE for w in BOTH)), fleets),
             table("Full mesh", ("Nodes", "Pairs", "fping s", "ICMP s", "÷ fping"), meshes),
         ],
