@@ -154,7 +154,7 @@ s sysctls
 p() { r "$1"; [ -z "$v" ] || echo "$1:$v"; }
 for f in {paths} $held net/ipv4/conf/all/rp_filter net/ipv6/conf/all/forwarding; do p "$f"; done
 for d in net/ipv4/conf/*; do
-  case $d in */all|*/default|*/lo) continue ;; esac
+  case $d in */all|*/default) continue ;; esac
   [ -e "/sys/class/net/${d##*/}/brport" ] ||
     for f in "$d/forwarding" "$d/rp_filter" "net/ipv6/conf/${d##*/}/accept_ra"; do p "$f"; done
 done
