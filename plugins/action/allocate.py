@@ -13,6 +13,7 @@ from ansible.errors import AnsibleError
 from ansible.plugins.action import ActionBase
 
 from ..plugin_utils.intent import allocate as room
+from ..plugin_utils.intent.astray import outside
 from ..plugin_utils.intent.hosts import host_variables
 from ..plugin_utils.intent.kubespray import Translation
 from ..plugin_utils.intent.parse import parse_fabric
@@ -125,7 +126,7 @@ def _decided(
     fabric, _problems = parse_fabric(_with(hosts, old))
     names = [node.name for node in fabric.nodes]
     kept = room.released(old, args["release"], names)
-    taken_back = room.strays(fabric, kept) if args["renumber"] else {}
+    taken_back = outside(fabric, kept) if args["renumber"] else {}
     kept = room.without(kept, taken_back)
     if taken_back:
         fabric, _problems = parse_fabric(_with(hosts, kept))

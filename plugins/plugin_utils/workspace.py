@@ -118,7 +118,7 @@ class Workspace:
         """
         planned = content(self.state / "lock")
         if (planned or "").strip() != process(pid):
-            found = "none at all" if planned is None else "the plan of an earlier run"
+            found = "none at all" if planned is None else "the plan of another run"
             raise WorkspaceError(
                 f"{self.root}: there is no plan of this run\n"
                 "    expected: the role podnet.fabric.plan before this one, in the same run\n"

@@ -175,7 +175,7 @@ def summary(rows: list[Row]) -> Any:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     # `make bench ROUNDS=5 N="5 10 25 50"` puts them into the environment.
-    rounds, sizes = os.environ.get("ROUNDS", "5"), os.environ.get("N", "5 10 25 50")
+    rounds, sizes = os.environ.get("ROUNDS") or "5", os.environ.get("N") or "5 10 25 50"
     parser.add_argument("--rounds", type=int, default=int(rounds))
     parser.add_argument("--nodes", default=sizes, help="sizes of the fleet")
     parser.add_argument("--only", default=" ".join(ENTRIES), help="contenders")

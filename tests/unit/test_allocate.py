@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.podnet.fabric.plugins.plugin_utils.intent import allocate as room
+from ansible_collections.podnet.fabric.plugins.plugin_utils.intent.astray import outside
 from ansible_collections.podnet.fabric.plugins.plugin_utils.intent.model import Fabric
 from ansible_collections.podnet.fabric.plugins.plugin_utils.intent.parse import parse_fabric
 from ansible_collections.podnet.fabric.plugins.plugin_utils.intent.problems import ProblemsError
@@ -261,7 +262,7 @@ def moved(
 ) -> tuple[dict[str, Any], room.Ranges]:
     """The fleet in other networks, and the file after `allocate` was told to renumber."""
     there = {h: {**v, "podnet_cluster_cidrs": pools} for h, v in hosts.items()}
-    back = room.strays(read(there, memory), memory)
+    back = outside(read(there, memory), memory)
     kept = room.without(memory, back)
     taken = [cidr for ranges in (kept, back) for cidrs in ranges.values() for cidr in cidrs]
     return there, room.merged(kept, room.allocate(read(there, kept), LENGTHS, taken))
@@ -296,7 +297,7 @@ def test_whatever_the_cluster_becomes_only_what_it_does_not_hold_moves(
         assert stays <= set(new)
         assert sorted(n.version for n in new) == sorted({p.version for p in inside})
         assert fabric.by_name[name].pod_cidrs == after[name]
-    assert not room.strays(read(there, after), after)
+    assert not outside(read(there, after), after)
     if memory == after:
         return
     with pytest.raises(ProblemsError) as caught:

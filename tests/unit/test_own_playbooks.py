@@ -27,5 +27,5 @@ def test_nodes_are_changed_by_the_plan_of_the_same_run_alone(tmp_path: Path, pla
     said = " ".join((done.stdout + done.stderr).split())
     assert done.returncode == 2, said
     assert f"{tmp_path}: there is no plan of this run" in said
-    assert ("found: the plan of an earlier run" if planned else "found: none at all") in said
+    assert ("found: the plan of another run" if planned else "found: none at all") in said
     assert "UNREACHABLE" not in said

@@ -34,7 +34,7 @@ def test_a_plan_is_that_of_the_run_that_took_the_folder(tmp_path: Path) -> None:
         workspace.insist_on_plan(os.getpid())
     (tmp_path / ".podnet").mkdir()
     (tmp_path / ".podnet" / "lock").write_text(f"{os.getppid()} 1\n")
-    with pytest.raises(WorkspaceError, match="an earlier run"):
+    with pytest.raises(WorkspaceError, match="another run"):
         workspace.insist_on_plan(os.getpid())
     workspace.begin(os.getpid())
     workspace.insist_on_plan(os.getpid())

@@ -17,7 +17,6 @@ from typing import Any
 
 import yaml
 
-from .astray import outside
 from .model import Fabric, Family, family_of
 from .problems import Problem, ProblemsError, nearest, shown
 from .readers import read_cidrs, read_prefix_lengths, wrong_type
@@ -265,12 +264,6 @@ def released(ranges: Ranges, names: Sequence[str], fleet: Iterable[str]) -> Rang
     if problems:
         raise ProblemsError("the call", problems)
     return {name: cidrs for name, cidrs in ranges.items() if name not in names}
-
-
-def strays(fabric: Fabric, ranges: Ranges) -> Ranges:
-    """Of nodes of the fleet, what the cluster's networks do not hold. A node that is gone keeps
-    all that it has: nobody can ask it for its pods."""
-    return outside(fabric, ranges)
 
 
 def without(ranges: Ranges, back: Ranges) -> Ranges:

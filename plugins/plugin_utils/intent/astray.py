@@ -33,7 +33,7 @@ def astray(fabric: Fabric, given: Collection[tuple[str, Family]]) -> dict[str, t
 
 def outside(fabric: Fabric, ranges: Mapping[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
     """Of the fleet's nodes, those ranges that no network of the cluster holds; nothing while that
-    is not known."""
+    is not known. A node that is gone keeps all that it has: nobody can ask it for its pods."""
     cluster = [ipaddress.ip_network(cidr) for cidr in fabric.cluster_cidrs]
     found: dict[str, tuple[str, ...]] = {}
     for node in fabric.nodes if cluster else ():

@@ -147,8 +147,8 @@ s loose; [ -z "$c" ] || { echo "$c"
   [ -z "$d" ] || grep -oH '"name": *"[^"]*"' $d; } 2>/dev/null
 """
 
-# Which interfaces are the underlay's the controller finds in the answer: of every one that no pod
-# hangs on, which are few.
+# The controller finds the underlay's interfaces in the answer. So all are read but ports of bridges,
+# which are pods' ends and many.
 _SYSCTLS = r"""cd /proc/sys
 s sysctls
 p() { r "$1"; [ -z "$v" ] || echo "$1:$v"; }
