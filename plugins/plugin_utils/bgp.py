@@ -80,9 +80,8 @@ def _family(fabric: Fabric, plan: NodePlan, family: Family) -> dict[str, Any]:
 def accepted(fabric: Fabric, plan: NodePlan, family: Family) -> list[tuple[str, int]]:
     """(network, prefix length): every range of this length inside the network is a pod CIDR. The
     lengths are those that nodes have, so that a new node of a usual size changes nothing."""
-    ranges = [c for node in fabric.nodes for c in node.pod_cidrs if family_of(c) == family]
-    lengths = {int(cidr.rpartition("/")[2]) for cidr in ranges}
-    found = {(c, n) for c in fabric.cluster_cidrs if family_of(c) == family for n in lengths}
+    clusters = [c for c in fabric.cluster_cidrs if family_of(c) == family]
+    found = {(c, n) for c in clusters for n in fabric.lengths[family]}
     # Not always inside the cluster's networks any more.
     retiring = [c for c in plan.retiring_anywhere if family_of(c) == family]
     found |= {(cidr, int(cidr.rpartition("/")[2])) for cidr in retiring}
@@ -110,7 +109,7 @@ def orphaned(before: Fabric, after: Fabric) -> Iterator[Problem]:
 def _groups(fabric: Fabric, plan: NodePlan) -> Iterator[dict[str, Any]]:
     """Peer groups: sessions of one kind and family, with what they have in common."""
     node, families = plan.node, _families(fabric, plan)
-    near = [peer for peer in fabric.nodes if peer is not node and together(node, peer)]
+    near = [p for p in fabric.segments[node.segment] if p is not node and together(node, p)]
     far = [peer for peer in fabric.nodes if across(node, peer)]
     reflectors = [peer for peer in near if peer.bgp_reflector]
     yield from _tunnelled(fabric, families, node, near, far)
@@ -195,8 +194,7 @@ def _inside(address: str, networks: Iterable[str]) -> bool:
 def _most(fabric: Fabric, plan: NodePlan, family: Family) -> int:
     """How many pod CIDRs the cluster's networks have room for, and how many retire: more is a
     leak."""
-    ranges = [c for node in fabric.nodes for c in node.pod_cidrs if family_of(c) == family]
-    longest = max((int(c.rpartition("/")[2]) for c in ranges), default=0)
+    longest = max(fabric.lengths[family], default=0)
     room = sum(family_of(cidr) == family for cidr in plan.retiring_anywhere)
     for cidr in fabric.cluster_cidrs:
         if family_of(cidr) == family:

@@ -25,7 +25,7 @@ def template_values(fabric: Fabric, plan: NodePlan) -> list[dict[str, Any]]:
             "type": f"{family}_addr",
             "pods": pods,
             "networks": _networks(fabric, plan, family),
-            "peers": _peers(plan, family),
+            "peers": plan.ways.direct(family),
         }
         for family, pods in _masqueraded(fabric, plan).items()
     ]
@@ -35,7 +35,8 @@ def untranslated(fabric: Fabric, plan: NodePlan) -> dict[str, tuple[str, ...]]:
     """Chain → networks and addresses that it must let through, as nft writes them."""
     return {
         CHAINS[family]: tuple(
-            as_listed(item) for item in (*_networks(fabric, plan, family), *_peers(plan, family))
+            as_listed(item)
+            for item in (*_networks(fabric, plan, family), *plan.ways.direct(family))
         )
         for family in _masqueraded(fabric, plan)
     }
@@ -50,7 +51,3 @@ def _masqueraded(fabric: Fabric, plan: NodePlan) -> dict[Family, list[str]]:
 def _networks(fabric: Fabric, plan: NodePlan, family: Family) -> tuple[str, ...]:
     excluded = [c for c in fabric.masquerade_exclude if family_of(c) == family]
     return tuple(dict.fromkeys((*pod_ranges(fabric, plan, family), *excluded)))
-
-
-def _peers(plan: NodePlan, family: Family) -> list[str]:
-    return sorted(c for c in plan.direct_peers if family_of(c) == family)

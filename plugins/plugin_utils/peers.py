@@ -4,19 +4,24 @@
 What a node has for a peer depends on the peer, on the backends between the two, and on the node's
 own gateway addresses, which are the sources of its routes. So there is one `Way` per peer and
 choice of backends, with a placeholder for the source, and all nodes share it: what is computed
-grows with the nodes and not with their pairs, and a node's own part is filling in two addresses.
+grows with the nodes and not with their pairs. Nodes of one kind share the list of their ways, too,
+and whatever is made of all of it; a node's own part is to leave itself out, and to fill in two
+addresses.
 """
 
 from __future__ import annotations
 
+import ipaddress
+from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
+from itertools import chain, islice
 from types import MappingProxyType
 
 from .backends import BACKENDS, Target, learns, serving
 from .intent.model import FAMILIES, Fabric, Family, Node, family_of
-from .kernel.objects import FdbEntry, KernelObject, Neighbour, Route, lines
+from .kernel.objects import FdbEntry, KernelObject, Learned, Neighbour, Route, lines
 
 # Node name → ranges that the inventory does not give it any more and its pods still hold.
 Retiring = Mapping[str, tuple[str, ...]]
@@ -101,15 +106,15 @@ class Way:
     Attributes:
         backends: names, each once, in the order of the peer's ranges.
         objects: of every range of the peer; routes have `SOURCE` in place of their source.
-        families: (family, backend) of each range that the inventory gives to the peer.
         direct: underlay addresses of the peer to which pod addresses are routed directly.
+        learned: routes to the peer's ranges that come from a routing daemon.
     """
 
     peer: Node
     backends: tuple[str, ...]
-    objects: tuple[KernelObject, ...]
-    families: tuple[tuple[Family, str], ...]
-    direct: tuple[str, ...]
+    objects: tuple[KernelObject, ...] = ()
+    direct: tuple[str, ...] = ()
+    learned: tuple[Learned, ...] = ()
 
     @cached_property
     def neighbours(self) -> str:
@@ -153,7 +158,106 @@ def filled(text: str, sources: Sources) -> str:
     return text
 
 
-NO_WAY = Way(Node("", "", (), (), 0), (), (), (), ())
+NO_WAY = Way(Node("", "", (), (), 0), ())
+
+
+class Shared:
+    """The ways to all nodes of a fleet, in its order, as nodes of one kind have them."""
+
+    def __init__(self, ways: tuple[Way, ...]) -> None:
+        self.ways = ways
+
+    @cached_property
+    def backends(self) -> Counter[str]:
+        """Name → number of ways."""
+        return Counter(name for way in self.ways for name in way.backends)
+
+    @cached_property
+    def direct(self) -> Mapping[Family, list[str]]:
+        found = sorted({address for way in self.ways for address in way.direct})
+        return {family: [a for a in found if family_of(a) == family] for family in FAMILIES}
+
+    @cached_property
+    def vteps(self) -> list[str]:
+        found = {address for way in self.ways for address in way.vteps}
+        return sorted(found, key=lambda text: int(ipaddress.ip_address(text)))
+
+    @cached_property
+    def neighbours(self) -> list[str]:
+        return [way.neighbours for way in self.ways]
+
+    @cached_property
+    def fdb(self) -> list[str]:
+        return [way.fdb for way in self.ways]
+
+    @cached_property
+    def routes(self) -> list[str]:
+        return [way.routes for way in self.ways]
+
+
+@dataclass(frozen=True, eq=False)
+class Ways:
+    """The ways from one node to every other one, in the order of the fleet.
+
+    Attributes:
+        shared: those to all nodes.
+        own: the node's place among them.
+    """
+
+    shared: Shared = field(default_factory=lambda: Shared(()))
+    own: int = 0
+
+    def __iter__(self) -> Iterator[Way]:
+        ways = self.shared.ways
+        return chain(islice(ways, self.own), islice(ways, self.own + 1, None))
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Ways) and tuple(self) == tuple(other)
+
+    def __hash__(self) -> int:
+        return hash(tuple(self))
+
+    @property
+    def backends(self) -> list[str]:
+        """Names of those in use, in the order of the registry."""
+        used = self.shared.backends - Counter(self._self.backends)
+        return [name for name in BACKENDS if name in used]
+
+    def direct(self, family: Family) -> list[str]:
+        """Underlay addresses of peers to which pod addresses are routed directly, sorted. An
+        address is one node's alone (`intent/checks.py`)."""
+        return _without(self.shared.direct.get(family, []), self._self.direct)
+
+    @property
+    def vteps(self) -> list[str]:
+        """Underlay addresses to which packets are encapsulated, in their numbers' order."""
+        return _without(self.shared.vteps, self._self.vteps)
+
+    def neighbours(self) -> str:
+        return self._joined(self.shared.neighbours)
+
+    def fdb(self) -> str:
+        return self._joined(self.shared.fdb)
+
+    def routes(self, sources: Sources) -> str:
+        """As a node with these own addresses has them."""
+        return filled(self._joined(self.shared.routes), sources)
+
+    @property
+    def _self(self) -> Way:
+        return self.shared.ways[self.own] if self.shared.ways else NO_WAY
+
+    def _joined(self, blocks: list[str]) -> str:
+        return "".join((*blocks[: self.own], *blocks[self.own + 1 :]))
+
+
+def _without(shared: list[str], own: tuple[str, ...]) -> list[str]:
+    """A copy without what is a node's own."""
+    found = [*shared]
+    for item in own:
+        if item in found:
+            found.remove(item)
+    return found
 
 
 class Peers:
@@ -166,34 +270,35 @@ class Peers:
         self._kind = [kind_of(fabric, node) for node in fabric.nodes]
         self._cidrs = [(*n.pod_cidrs, *retiring.get(n.name, ())) for n in fabric.nodes]
         self._families = [tuple(map(family_of, cidrs)) for cidrs in self._cidrs]
-        self._of_kind: dict[Kind, list[Way]] = {}
-        # Kind → the node that asked first; its own way, which it does not need, is not there yet.
-        self._gap: dict[Kind, int] = {}
+        self._members = Counter(self._kind)
+        self._shared: dict[Kind, Shared] = {}
         self._names: dict[tuple[Kind, Kind, tuple[Family, ...]], tuple[str, ...]] = {}
-        self._made: dict[tuple[int, tuple[str, ...]], Way] = {}
+        # What is learned differs between neighbours and others, though it is the same backend.
+        self._made: dict[tuple[int, tuple[str, ...], bool], Way] = {}
 
     @cached_property
     def overhead(self) -> int:
         return overlay_overhead(self.fabric)
 
-    def of(self, node: Node) -> tuple[Way, ...]:
-        """The ways from a node to every other one, in the order of the fleet.
+    def of(self, node: Node) -> Ways:
+        """The ways from a node to every other one.
 
         Raises:
             LookupError: no backend of the mode serves a pair; the plan refuses such a fleet.
         """
         own = self._index[node.name]
-        kind, count = self._kind[own], len(self.fabric.nodes)
-        if kind not in self._of_kind:
-            ways = [self._way(own, peer) for peer in range(count) if peer != own]
-            # Something has to stand there; it is cut out again below.
-            ways.insert(own, NO_WAY)
-            self._of_kind[kind], self._gap[kind] = ways, own
-        elif self._gap.get(kind, own) != own:
-            gap = self._gap.pop(kind)
-            self._of_kind[kind][gap] = self._way(own, gap)
-        known = self._of_kind[kind]
-        return (*known[:own], *known[own + 1 :])
+        kind = self._kind[own]
+        if kind not in self._shared:
+            # Another node of the kind needs the way to this one; to one that is alone of its kind
+            # there need be none.
+            alone = self._members[kind] == 1
+            self._shared[kind] = Shared(
+                tuple(
+                    NO_WAY if alone and peer == own else self._way(own, peer)
+                    for peer in range(len(self.fabric.nodes))
+                )
+            )
+        return Ways(self._shared[kind], own)
 
     def _way(self, own: int, peer: int) -> Way:
         key = (self._kind[own], self._kind[peer], self._families[peer])
@@ -201,9 +306,10 @@ class Peers:
         if names is None:
             names = tuple(self._backend(own, peer, family) for family in self._families[peer])
             self._names[key] = names
-        way = self._made.get((peer, names))
+        near = self._kind[own][:2] == self._kind[peer][:2]
+        way = self._made.get((peer, names, near))
         if way is None:
-            way = self._made[peer, names] = self._new(own, peer, names)
+            way = self._made[peer, names, near] = self._new(own, peer, names)
         return way
 
     def _backend(self, own: int, peer: int, family: Family) -> str:
@@ -218,6 +324,7 @@ class Peers:
         # Dicts keep the order and drop what two families share (the FDB entry).
         objects: dict[KernelObject, None] = {}
         direct: dict[str, None] = {}
+        learned: list[Learned] = []
         for cidr, name in zip(cidrs, names, strict=True):
             family, backend = family_of(cidr), BACKENDS[name]
             target = Target(family, cidr, SOURCE[family])
@@ -226,14 +333,12 @@ class Peers:
             # A peer whose routes are learned is named nowhere, so that a new one changes nothing.
             if made and not backend.overhead(self.fabric):
                 direct[peer.underlay[family]] = None
+            if (route := backend.learned(self.fabric, node, peer, target)) is not None:
+                learned.append(route)
         return Way(
             peer=peer,
             backends=tuple(dict.fromkeys(names)),
             objects=tuple(objects),
-            families=tuple(
-                (family_of(cidr), name)
-                for cidr, name in zip(cidrs, names, strict=True)
-                if cidr in peer.pod_cidrs
-            ),
             direct=tuple(direct),
+            learned=tuple(learned),
         )

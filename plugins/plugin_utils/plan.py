@@ -9,7 +9,7 @@ from collections.abc import Container, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 
-from .backends import BACKENDS, MODES, Target, learns, serving
+from .backends import BACKENDS, MODES, learns, serving
 from .intent.model import Fabric, Family, Node, family_of, gateway_of, link_local_of
 from .intent.parse import HostVars, parse_fabric
 from .intent.problems import Problem, ProblemsError
@@ -30,7 +30,7 @@ from .peers import (
     Peers,
     Retiring,
     Sources,
-    Way,
+    Ways,
     alike_pairs,
     kind_of,
     overlay_overhead,
@@ -40,15 +40,6 @@ from .peers import (
 # bytes (RFC 791), and a pod network below that would fragment even DNS answers.
 LEAST_MTU = {"ipv4": 576, "ipv6": 1280}
 LONGEST_INTERFACE = 15
-
-
-@dataclass(frozen=True, slots=True)
-class Path:
-    """How packets of one family get from a node to a peer."""
-
-    peer: str
-    family: Family
-    backend: str
 
 
 @dataclass(frozen=True)  # without slots, for what is kept
@@ -63,7 +54,6 @@ class NodePlan:
         sources: the node's own address for each family of pods, the source of its routes.
         retiring: ranges of this node that pods still hold and the inventory does not name.
         retiring_anywhere: the same for the whole fleet.
-        learned: routes that the node must have learned; podnet does not make them.
     """
 
     node: Node
@@ -71,30 +61,20 @@ class NodePlan:
     sysctls: tuple[Sysctl, ...]
     links: tuple[Link, ...]
     addresses: tuple[Address, ...]
-    ways: tuple[Way, ...] = ()
+    ways: Ways = field(default_factory=Ways)
     sources: Sources = field(default_factory=dict, hash=False)
     retiring: tuple[str, ...] = ()
     retiring_anywhere: tuple[str, ...] = ()
-    learned: tuple[Learned, ...] = ()
+
+    @cached_property
+    def learned(self) -> tuple[Learned, ...]:
+        """Routes that the node must have learned; podnet does not make them."""
+        return tuple(route for way in self.ways for route in way.learned)
 
     @property
     def entries(self) -> tuple[tuple[Node, tuple[str, ...], tuple[KernelObject, ...]], ...]:
         """Per peer, in the order of the fleet: (peer, backend names, objects)."""
         return tuple((w.peer, w.backends, w.objects_from(self.sources)) for w in self.ways)
-
-    @property
-    def paths(self) -> tuple[Path, ...]:
-        """To each peer, for every family."""
-        return tuple(
-            Path(way.peer.name, family, backend)
-            for way in self.ways
-            for family, backend in way.families
-        )
-
-    @property
-    def direct_peers(self) -> tuple[str, ...]:
-        """Underlay addresses of peers to which pod addresses are routed directly."""
-        return tuple(dict.fromkeys(address for way in self.ways for address in way.direct))
 
     @cached_property
     def objects(self) -> tuple[KernelObject, ...]:
@@ -210,7 +190,7 @@ def pod_mtu(fabric: Fabric, overhead: int | None = None) -> int:
     if fabric.mtu is not None:
         return fabric.mtu
     taken = overlay_overhead(fabric) if overhead is None else overhead
-    return min((n.underlay_mtu for n in fabric.nodes), default=1500) - taken
+    return fabric.underlay_mtu - taken
 
 
 def _mtu(fabric: Fabric) -> Iterator[Problem]:
@@ -262,8 +242,7 @@ def plan_node(
     peers = peers or Peers(fabric, retiring)
     mtu = pod_mtu(fabric, peers.overhead)
     ways = peers.of(node)
-    used = dict.fromkeys(backend for way in ways for backend in way.backends)
-    devices = [BACKENDS[backend].device(fabric, node, mtu) for backend in used]
+    devices = [BACKENDS[backend].device(fabric, node, mtu) for backend in ways.backends]
     links = (Link(fabric.bridge, node.bridge_mac, mtu), *(link for link in devices if link))
     ranges = (*node.pod_cidrs, *own)
     return NodePlan(
@@ -276,19 +255,7 @@ def plan_node(
         sources={family_of(cidr): gateway_of(cidr) for cidr in own} | dict(node.gateways),
         retiring=own,
         retiring_anywhere=tuple(sorted({c for cidrs in retiring.values() for c in cidrs})),
-        learned=tuple(_learned(fabric, node, retiring)),
     )
-
-
-def _learned(fabric: Fabric, node: Node, retiring: Retiring) -> Iterator[Learned]:
-    """Routes to every peer's ranges that come from a routing daemon."""
-    for peer in fabric.nodes if learns(fabric) else ():
-        for cidr in (*peer.pod_cidrs, *retiring.get(peer.name, ())) if peer is not node else ():
-            family = family_of(cidr)
-            backend = serving(fabric, node, peer, family)
-            target = Target(family, cidr, None)
-            if backend and (route := backend.learned(fabric, node, peer, target)) is not None:
-                yield route
 
 
 def plan_fleet(

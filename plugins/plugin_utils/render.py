@@ -16,7 +16,6 @@ from .intent.variables import variables_of
 from .kernel.objects import Link, lines
 from .masquerade import template_values as masqueraded
 from .networkd import NAMES, networkd_files
-from .peers import filled
 from .plan import NodePlan, digest
 from .strangers import template_values
 
@@ -94,18 +93,18 @@ def _sysctls(fabric: Fabric, plan: NodePlan) -> dict[str, object]:
 
 def _routes(fabric: Fabric, plan: NodePlan) -> dict[str, object]:
     """The lines of each peer, under a comment that names it."""
-    return {"routes": filled("".join(way.routes for way in plan.ways), plan.sources)}
+    return {"routes": plan.ways.routes(plan.sources)}
 
 
 def _vxlan(fabric: Fabric, plan: NodePlan) -> dict[str, object]:
     return {
         "overlays": [_device(plan, link) for link in plan.links[1:]],
-        "neighbours": "".join(way.neighbours for way in plan.ways),
+        "neighbours": plan.ways.neighbours(),
     }
 
 
 def _fdb(fabric: Fabric, plan: NodePlan) -> dict[str, object]:
-    return {"fdb": "".join(way.fdb for way in plan.ways)}
+    return {"fdb": plan.ways.fdb()}
 
 
 def _bgp(fabric: Fabric, plan: NodePlan) -> dict[str, object]:

@@ -13,7 +13,6 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
 from typing import Any
 
 from .intent.model import FAMILIES, Fabric, Family, family_of, gateway_of, link_local_of
@@ -32,8 +31,7 @@ def senders(fabric: Fabric, plan: NodePlan) -> dict[str, tuple[str, ...]]:
     family = fabric.underlay_family
     if family is None or not any(link.vxlan for link in plan.links):
         return {}
-    peers = {address for way in plan.ways for address in way.vteps}
-    return {SENDERS[family]: _sorted(peers)}
+    return {SENDERS[family]: tuple(plan.ways.vteps)}
 
 
 def guarded(fabric: Fabric) -> bool:
@@ -141,17 +139,6 @@ def _vxlan(link: Link) -> Vxlan:
 
 def _family(name: str) -> Family:
     return next(family for family, of in SENDERS.items() if of == name)
-
-
-def _sorted(addresses: Iterable[str]) -> tuple[str, ...]:
-    return tuple(sorted(addresses, key=_number))
-
-
-# The same addresses are sorted for every node of a fleet.
-@lru_cache(maxsize=1 << 16)
-def _number(text: str) -> tuple[int, int]:
-    address = ipaddress.ip_address(text)
-    return (address.version, int(address))
 
 
 def _ranges(plan: NodePlan, family: Family) -> list[str]:
@@ -283,11 +270,10 @@ CHAIN = "add chain inet podnet encapsulated { type filter hook input priority fi
 
 
 def _talking(have: State) -> dict[str, tuple[str, ...]]:
-    found: dict[str, tuple[str, ...]] = {}
+    found: dict[str, dict[str, None]] = {}
     for item in have.fdb:
-        name = SENDERS[family_of(item.dst)]
-        found[name] = tuple(dict.fromkeys((*found.get(name, ()), item.dst)))
-    return found
+        found.setdefault(SENDERS[family_of(item.dst)], {})[item.dst] = None
+    return {name: tuple(addresses) for name, addresses in found.items()}
 
 
 def _wide(gone: Mapping[str, tuple[str, ...]], old: list[Link]) -> str:

@@ -24,12 +24,16 @@ from store import REPO, Row, Store
 
 sys.path[:0] = [str(REPO / ".ansible/collections"), str(REPO / "tests/unit")]
 
-FLEETS = [(n, s) for n in (100, 1000, 5000, 10000) for s in (1, 100)]
-# All definitions of a larger fleet are many gigabytes: a sample says what one node costs.
-RENDERED = {100: 100, 1000: 1000, 5000: 100, 10000: 50}
+FLEETS = [(n, s, "auto") for n in (100, 1000, 5000, 10000) for s in (1, 100)]
+FLEETS += [(n, 100, "bgp") for n in (1000, 5000, 10000)]
+# All definitions of a larger fleet are many gigabytes: a sample says what one node costs, large
+# enough for what nodes share not to count.
+RENDERED = {100: 100, 1000: 1000, 5000: 1000, 10000: 1000}
 VERIFIED = (60, 120, 240, 480)
 PEERS = 64  # the default of podnet_verify_peers
 SHARED = {"podnet_cluster_cidrs": ["10.0.0.0/8", "fd00:64::/32"], "podnet_mode": "auto"}
+# Every segment is a rack with routers of its own, and two of its nodes reflect.
+ROUTERS = [{"address": address, "asn": 65000} for address in ("172.31.0.1", "2001:db8:ffff::1")]
 
 
 def hosts(nodes: int, segments: int) -> dict[str, dict[str, Any]]:
@@ -57,7 +61,17 @@ def timed(work: Callable[[], Any]) -> tuple[float, Any]:
     return round(time.process_time() - began, 3), made
 
 
-def core(nodes: int, segments: int) -> Iterator[dict[str, Any]]:
+def given(nodes: int, segments: int, mode: str) -> dict[str, dict[str, Any]]:
+    """All variables of each host."""
+    found = {
+        name: {**SHARED, "podnet_mode": mode, **own} for name, own in hosts(nodes, segments).items()
+    }
+    for number, own in enumerate(found.values() if mode == "bgp" else ()):
+        own |= {"podnet_bgp_peers": ROUTERS, "podnet_bgp_reflector": number < 2 * segments}
+    return found
+
+
+def core(nodes: int, segments: int, mode: str) -> Iterator[dict[str, Any]]:
     """Rows of one fleet in the pure core."""
     from ansible_collections.podnet.fabric.plugins.plugin_utils.plan import (
         compile_fleet,
@@ -66,9 +80,9 @@ def core(nodes: int, segments: int) -> Iterator[dict[str, Any]]:
     from ansible_collections.podnet.fabric.plugins.plugin_utils.render import render_node
     from ansible_collections.podnet.fabric.plugins.plugin_utils.workspace import templates
 
-    given = {name: SHARED | own for name, own in hosts(nodes, segments).items()}
-    fleet = {"nodes": nodes, "segments": segments}
-    seconds, fabric = timed(lambda: compile_fleet(given))
+    variables = given(nodes, segments, mode)
+    fleet = {"nodes": nodes, "segments": segments, "mode": mode}
+    seconds, fabric = timed(lambda: compile_fleet(variables))
     yield {**fleet, "stage": "validate", "cpu": seconds, "peak_mib": peak_mib()}
     names = [node.name for node in fabric.nodes]
     seconds, _ = timed(lambda: [None for _plan in plan_fleet(fabric, names)])
@@ -84,7 +98,7 @@ def core(nodes: int, segments: int) -> Iterator[dict[str, Any]]:
     yield {**fleet, "stage": "render", "cpu": seconds, "peak_mib": peak_mib(), **of}
 
 
-def verdicts(nodes: int, _segments: int) -> Iterator[dict[str, Any]]:
+def verdicts(nodes: int, _segments: int, _mode: str) -> Iterator[dict[str, Any]]:
     """Rows of a verification: what nodes answered → results, saved, read, reported."""
     from ansible_collections.podnet.fabric.plugins.plugin_utils.report.data import report_data
     from ansible_collections.podnet.fabric.plugins.plugin_utils.report.html import report_html
@@ -128,8 +142,8 @@ def verdicts(nodes: int, _segments: int) -> Iterator[dict[str, Any]]:
 PARTS = {"core": core, "verdicts": verdicts}
 
 
-def in_its_own_process(part: str, nodes: int, segments: int) -> list[dict[str, Any]]:
-    command = [sys.executable, __file__, "--part", part, str(nodes), str(segments)]
+def in_its_own_process(part: str, nodes: int, segments: int, mode: str) -> list[dict[str, Any]]:
+    command = [sys.executable, __file__, "--part", part, str(nodes), str(segments), mode]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
     return [{"part": part, **json.loads(line)} for line in done.stdout.splitlines()]
 
@@ -190,19 +204,19 @@ def played(folder: Path, form: str, playbook: str) -> dict[str, Any]:
 
 def summary(rows: list[Row]) -> Any:
     """For the page. Imported late, because who only measures needs nothing that draws."""
-    from summaries import SUMMARIES
+    from summary_controller import summary as of_controller
 
-    return SUMMARIES["controller"](rows)
+    return of_controller(rows)
 
 
 def main() -> None:
     words = argparse.ArgumentParser(description=__doc__)
     words.add_argument("--rounds", type=int, default=int(os.environ.get("ROUNDS") or 1))
-    words.add_argument("--part", nargs=3, help=argparse.SUPPRESS)
+    words.add_argument("--part", nargs=4, help=argparse.SUPPRESS)
     asked = words.parse_args()
     if asked.part:
-        part, nodes, segments = asked.part
-        for row in PARTS[part](int(nodes), int(segments)):
+        part, nodes, segments, mode = asked.part
+        for row in PARTS[part](int(nodes), int(segments), mode):
             print(json.dumps(row), flush=True)
         return
     store = Store("controller", fresh=True)
@@ -210,7 +224,9 @@ def main() -> None:
         # First, while no other child has had more memory.
         for row in (row for nodes in (100, 1000) for row in ansible(nodes)):
             store.add({"round": number, **row})
-        jobs = [("core", *fleet) for fleet in FLEETS] + [("verdicts", n, 4) for n in VERIFIED]
+        jobs = [("core", *fleet) for fleet in FLEETS] + [
+            ("verdicts", n, 4, "auto") for n in VERIFIED
+        ]
         for row in (row for job in jobs for row in in_its_own_process(*job)):
             store.add({"round": number, **row})
 

@@ -7,6 +7,7 @@ Each measurement is a process of its own: `bench_push.py NODES MODE` prints one 
 
 from __future__ import annotations
 
+import gc
 import ipaddress
 import json
 import os
@@ -110,6 +111,7 @@ def on_node(fabric: Fabric, plan: NodePlan, files: dict[str, str]) -> dict[str, 
         have = node_room.read(fabric, plan, answer)
         row |= {"routes": len(have.routes), "neighbours": len(have.neighbours)}
         row["fdb"] = len(have.fdb)
+        gc.disable()  # as in the action converge
         row["compare_cpu"] = cpu(
             lambda: settle(fabric, plan, node_room.read(fabric, plan, answer), 10, "bench")
         )[0]

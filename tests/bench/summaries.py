@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the rows of the topics `controller`, `verify`, `kernel` and `datapath` mean, for the page.
+"""What the rows of the topics `verify`, `kernel` and `datapath` mean, for the page.
 
 A figure that was not measured is a dash.
 """
@@ -13,11 +13,6 @@ from typing import Any
 from page import Plot, Ratio, Summary, Table
 from store import Row, median
 
-CONTROLLER = """No node is needed here. Seconds are CPU of one process; `render` of the larger
-fleets is that of a sample of nodes, and its share for all. The playbook `plan` also renders and
-writes, on two processors; what Ansible takes for the same inventory without podnet stands beside
-it. Required: 1000 nodes planned, validated and rendered in 10 s and 1 GiB, 5000 validated and
-planned in 60 s."""
 VERIFY = """Targets are addresses of another namespace with podnet's probe server behind them,
 both families. fping sends one packet to each at its fastest. All probes are ICMP, TCP, UDP and
 two lengths about the MTU. A fleet is verified whole, with its probe pods, right after it was made
@@ -91,72 +86,6 @@ def text(cell: float | int | str | None) -> str:
 
 def table(title: str, head: tuple[str, ...], rows: list[tuple[Any, ...]]) -> Table:
     return Table(title, head, [[text(cell) for cell in row] for row in rows])
-
-
-def in_all(rows: list[Row], nodes: int, segments: int) -> tuple[float | None, float | None]:
-    """Seconds and megabytes of all nodes' definitions, by what those that were rendered took."""
-    keys = {"part": "core", "nodes": nodes, "segments": segments, "stage": "render"}
-    cpu, size, made = (figure(rows, name, **keys) for name in ("cpu", "bytes", "made"))
-    share = ratio(nodes, made)
-    if share is None or cpu is None or size is None:
-        return None, None
-    return cpu * share, size * share / 1e6
-
-
-def controller(rows: list[Row]) -> Summary:
-    fleets: list[tuple[Any, ...]] = []
-    for nodes in different(rows, "nodes", part="core"):
-        for segments in different(rows, "segments", part="core", nodes=nodes):
-            keys = {"part": "core", "nodes": nodes, "segments": segments}
-            parts = [figure(rows, "cpu", stage=stage, **keys) for stage in ("validate", "plan")]
-            peak = figure(rows, "peak_mib", stage="render", **keys)
-            fleets.append((nodes, segments, *parts, *in_all(rows, nodes, segments), peak))
-    ansible = [
-        (nodes, stage, *(figure(rows, f, nodes=nodes, stage=stage) for f in ("wall", "cpu")))
-        for nodes in different(rows, "nodes", part="ansible")
-        for stage in different(rows, "stage", part="ansible")
-    ]
-    head = ("Nodes", "Segments", "Validate s", "Plan s", "Render s", "MB", "MiB at the peak")
-    core = {(row[0], row[1]): row for row in fleets}
-    thousand, large = core.get((1000, 100)), core.get((5000, 100))
-    whole = None if thousand is None or None in thousand[2:5] else sum(thousand[2:5])
-    planned = None if large is None or None in large[2:4] else sum(large[2:4])
-    curves = {
-        f"{s} segments": [(n, row[3]) for (n, k), row in core.items() if k == s and row[3]]
-        for s in (1, 100)
-    }
-    return Summary(
-        "The controller",
-        CONTROLLER,
-        [
-            Ratio("1000 nodes validated, planned, rendered", whole, 10, 10, unit=" s"),
-            Ratio("1000 nodes: memory", thousand and thousand[6], 1024, 1024, unit=" MiB"),
-            Ratio("5000 nodes validated and planned", planned, 60, 60, unit=" s"),
-        ],
-        [
-            table("Fleets, dual stack", head, fleets),
-            table(
-                "Playbooks, and Ansible's own share", ("Nodes", "What", "Wall s", "CPU s"), ansible
-            ),
-            answers(rows),
-        ],
-        [Plot("controller", "Planning all nodes", "nodes", "seconds of CPU", curves)],
-    )
-
-
-def answers(rows: list[Row]) -> Table:
-    stages = ("judge", "data", "report.html", "report.json", "junit.xml")
-    made: list[tuple[Any, ...]] = []
-    for nodes in different(rows, "nodes", part="verdicts"):
-        keys = {"part": "verdicts", "nodes": nodes}
-        results = figure(rows, "results", stage="judge", **keys)
-        seconds = [figure(rows, "cpu", stage=stage, **keys) for stage in stages]
-        whole = sum(s for s in seconds if s is not None)
-        peak = figure(rows, "peak_mib", stage="junit.xml", **keys)
-        each = ratio(whole * 1e6, results)
-        made.append((nodes, results, *seconds, each, peak))
-    head = ("Nodes", "Results", *(f"{stage} s" for stage in stages), "µs for a result", "MiB")
-    return table("From answers to the report, 64 peers of each node", head, made)
 
 
 def one_pod(rows: list[Row]) -> list[tuple[Any, ...]]:
@@ -340,7 +269,6 @@ def worth(
 
 
 SUMMARIES: dict[str, Callable[[list[Row]], Summary]] = {
-    "controller": controller,
     "verify": verify,
     "kernel": kernel,
     "datapath": datapath,

@@ -16,13 +16,19 @@ from ansible_collections.podnet.fabric.plugins.plugin_utils import parallel, wor
 from ansible_collections.podnet.fabric.plugins.plugin_utils.backends import Target, serving
 from ansible_collections.podnet.fabric.plugins.plugin_utils.intent.checks import overlaps
 from ansible_collections.podnet.fabric.plugins.plugin_utils.intent.model import (
+    FAMILIES,
     Fabric,
     Node,
     family_of,
     gateway_of,
 )
 from ansible_collections.podnet.fabric.plugins.plugin_utils.parallel import in_parts
-from ansible_collections.podnet.fabric.plugins.plugin_utils.peers import Peers, alike_pairs, kind_of
+from ansible_collections.podnet.fabric.plugins.plugin_utils.peers import (
+    Peers,
+    alike_pairs,
+    filled,
+    kind_of,
+)
 from ansible_collections.podnet.fabric.plugins.plugin_utils.plan import (
     compile_fleet,
     plan_fleet,
@@ -81,6 +87,25 @@ def test_shared_ways_are_what_each_pair_gives_by_itself(fabric: Fabric, old: boo
 
 
 @QUICK
+@given(st.one_of(fabrics(), speakers()), st.booleans())
+def test_what_is_made_of_all_ways_leaves_out_ones_own(fabric: Fabric, old: bool) -> None:
+    """As if it had been gathered from the ways of each node."""
+    retiring = {fabric.nodes[0].name: tuple(OLD[f] for f in fabric.families)} if old else {}
+    for plan in plan_fleet(fabric, [node.name for node in fabric.nodes], retiring):
+        ways = plan.ways
+        assert [way.peer for way in ways] == [n for n in fabric.nodes if n is not plan.node]
+        assert set(ways.backends) == {name for way in ways for name in way.backends}
+        vteps = {address for way in ways for address in way.vteps}
+        assert ways.vteps == sorted(vteps, key=lambda a: int(ipaddress.ip_address(a)))
+        direct = {address for way in ways for address in way.direct}
+        assert sorted(direct) == sorted(a for f in FAMILIES for a in ways.direct(f))
+        assert all(family_of(a) == f for f in FAMILIES for a in ways.direct(f))
+        assert ways.neighbours() == "".join(way.neighbours for way in ways)
+        assert ways.fdb() == "".join(way.fdb for way in ways)
+        assert ways.routes(plan.sources) == filled("".join(w.routes for w in ways), plan.sources)
+
+
+@QUICK
 @given(st.one_of(fabrics(), speakers()))
 def test_alike_pairs_stand_for_all(fabric: Fabric) -> None:
     """Whatever backends decide by, a pair that is alike is asked, and few are."""
@@ -128,10 +153,12 @@ def test_the_work_of_a_fleet_is_that_of_its_nodes_and_not_of_its_pairs() -> None
     for count in (20, 80):
         fabric = compile_fleet(segmented(count))
         peers = Peers(fabric)
-        ways = {id(way) for node in fabric.nodes for way in peers.of(node)}
-        made[count] = (len(ways), len(peers._names))
-    # Each peer by a route and by VXLAN, and one choice per pair of segments.
-    assert made == {20: (40, 16), 80: (160, 16)}
+        all_ways = [peers.of(node) for node in fabric.nodes]
+        ways = {id(way) for of_node in all_ways for way in of_node}
+        lists = {id(of_node.shared) for of_node in all_ways}
+        made[count] = (len(ways), len(peers._names), len(lists))
+    # Each peer by a route and by VXLAN, one choice per pair of segments, one list per segment.
+    assert made == {20: (40, 16, 4), 80: (160, 16, 4)}
 
 
 @pytest.mark.parametrize("processes", [1, 3])

@@ -13,7 +13,11 @@ from ansible_collections.podnet.fabric.plugins.plugin_utils import workspace
 from ansible_collections.podnet.fabric.plugins.plugin_utils.conflist import plugins_of
 from ansible_collections.podnet.fabric.plugins.plugin_utils.intent.model import Fabric
 from ansible_collections.podnet.fabric.plugins.plugin_utils.kernel.objects import Sysctl, lines
-from ansible_collections.podnet.fabric.plugins.plugin_utils.plan import compile_fleet, plan_node
+from ansible_collections.podnet.fabric.plugins.plugin_utils.plan import (
+    backend_of,
+    compile_fleet,
+    plan_node,
+)
 from ansible_collections.podnet.fabric.plugins.plugin_utils.render import (
     DEFINITIONS,
     MANIFEST,
@@ -81,9 +85,10 @@ def test_masquerade_never_between_pods(fabric: Fabric) -> None:
             own = f'{word} saddr {node.cidr_by_family[family]} oifname != "{fabric.bridge}"'
             assert jumps == [f"{own} jump leaving{number}"]
             direct = {
-                fabric.by_name[path.peer].underlay[family]
-                for path in plan_node(fabric, node.name).paths
-                if path.backend == "host_routes" and path.family == family
+                peer.underlay[family]
+                for peer in fabric.nodes
+                if peer is not node
+                and backend_of(fabric, node.name, peer.name, family) == "host_routes"
             }
             ranges = [c for c in fabric.cluster_cidrs if (":" in c) == (family == "ipv6")]
             kept = [*ranges, f"@peers{number}"] if direct else ranges

@@ -27,9 +27,10 @@ class Target:
 class Backend(Protocol):
     """What a backend module offers. All functions are pure.
 
-    Nodes share what `refusal` and `entries` give (`peers.py`): of the node that asks they may know
-    whether it is in the peer's segment, the families of its underlay, and the target's source; and
-    where routes are learned, whether it is in the peer's AS, and the families of its routers.
+    Nodes share what `refusal`, `entries` and `learned` give (`peers.py`): of the node that asks
+    they may know whether it is in the peer's segment, the families of its underlay, and the
+    target's source; and where routes are learned, whether it is in the peer's AS, and the families
+    of its routers.
     """
 
     name: str

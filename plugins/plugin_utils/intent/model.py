@@ -162,12 +162,26 @@ class Fabric:
         return tuple(family for family in FAMILIES if family in present)
 
     @cached_property
+    def lengths(self) -> Mapping[Family, frozenset[int]]:
+        """Prefix lengths that nodes' pod CIDRs have, by family."""
+        found: dict[Family, set[int]] = {family: set() for family in FAMILIES}
+        for node in self.nodes:
+            for cidr in node.pod_cidrs:
+                found[family_of(cidr)].add(int(cidr.rpartition("/")[2]))
+        return {family: frozenset(of) for family, of in found.items()}
+
+    @cached_property
     def segments(self) -> Mapping[str, tuple[Node, ...]]:
         """Nodes by segment, both sorted by name."""
         grouped: dict[str, list[Node]] = {}
         for node in self.nodes:
             grouped.setdefault(node.segment, []).append(node)
         return {name: tuple(grouped[name]) for name in sorted(grouped)}
+
+    @cached_property
+    def underlay_mtu(self) -> int:
+        """Bytes: the smallest MTU that a node's underlay has."""
+        return min((node.underlay_mtu for node in self.nodes), default=1500)
 
     @cached_property
     def underlay_family(self) -> Family | None:

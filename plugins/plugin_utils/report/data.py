@@ -174,7 +174,7 @@ def _paths(fabric: Fabric, results: Sequence[Result]) -> list[dict[str, Any]]:
             "family": family,
             "pairs": len({(r.source, r.target) for r in found}),
             "overhead": BACKENDS[backend].overhead(fabric),
-            "underlay_mtu": min(node.underlay_mtu for node in fabric.nodes),
+            "underlay_mtu": fabric.underlay_mtu,
             "pod_mtu": pod_mtu(fabric),
             "passes": count(r.status for r in found if r.kind == "mtu_pass"),
             "exceeds": count(r.status for r in found if r.kind == "mtu_exceed"),
