@@ -11,6 +11,7 @@ from typing import Any
 
 from . import node as node_room
 from .intent.model import Fabric
+from .kernel.answer import packed
 from .kernel.state import ODD, State, UnreadableError
 from .parallel import in_parts
 from .plan import NodePlan, plan_fleet, plan_nothing
@@ -70,7 +71,7 @@ def _compare(
     for name, plan in zip(names, plans_of(fabric, terms, names), strict=True):
         try:
             have = node_room.read(fabric, plan, answers[name])
-            run = {**_run(fabric, terms, plan, have), "answer": answers[name]}
+            run = {**_run(fabric, terms, plan, have), "answer": packed(answers[name])}
         except UnreadableError as error:
             found.append((name, str(error)))
         except ODD as error:

@@ -120,8 +120,8 @@ def changes_for(
     generations: int,
     ident: str,
 ) -> tuple[ChangeSet, str]:
-    """The node's changes, and the shell text that stages them; ``generations`` is how many
-    stay on the node, ``ident`` names the transaction."""
+    """The node's changes, and the shell text that stages them, which is empty where there are none;
+    ``generations`` is how many stay on the node, ``ident`` names the transaction."""
     own = _own_files(fabric, plan, files, have)
     way = Way(senders(fabric, plan), plan.links, untranslated(fabric, plan), guarded(fabric))
     table = transition(way, have)
@@ -144,6 +144,8 @@ def changes_for(
     # What is learned follows from the configuration, which this run is about to change.
     if not {frr.APPLY, frr.RELOAD} & set(changes.add):
         changes = replace(changes, astray=tuple(frr.warnings(speaker, have)))
+    if not changes.phases:
+        return changes, ""  # it is the largest thing by far that a run keeps of a node
     staged = {f"generation/{name}": text for name, text in files.definitions.items()}
     staged.update({name: text for name, text, _mode in own.values()})
     staged |= frr.staged(speaker, have)

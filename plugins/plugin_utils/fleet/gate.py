@@ -17,6 +17,7 @@ from .. import node as node_room
 from ..changes import PHASES
 from ..intent.model import Fabric, family_of
 from ..intent.problems import Problem, few, shown
+from ..kernel.answer import unpacked
 from ..kernel.state import State
 from ..peers import Retiring
 from ..plan import plan_fleet
@@ -129,7 +130,7 @@ def decide(
 def states_of(fabric: Fabric, runs: Mapping[str, Any]) -> dict[str, State]:
     """What every node that answered said of itself."""
     return {
-        plan.node.name: node_room.read(fabric, plan, runs[plan.node.name]["answer"])
+        plan.node.name: node_room.read(fabric, plan, unpacked(runs[plan.node.name]["answer"]))
         for plan in plan_fleet(fabric, runs)
     }
 

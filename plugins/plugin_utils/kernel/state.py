@@ -12,6 +12,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 from . import nft
@@ -311,10 +312,10 @@ def _route(dst: str, item: Mapping[str, Any]) -> Route:
     if not PREFIX.fullmatch(dst):
         raise ValueError(f"a route to {dst[:80]!r}, which is no network")
     return Route(
-        dst=dst,
-        via=next_hops(item)[0],
-        src=str(item.get("prefsrc", "")),
-        dev=str(item["dev"]) if "dev" in item else None,
+        dst=_once(dst),
+        via=_once(next_hops(item)[0]),
+        src=_once(str(item.get("prefsrc", ""))),
+        dev=_once(str(item["dev"])) if "dev" in item else None,
         onlink="onlink" in item.get("flags", []),
         metric=int(item["metric"]),
     )
@@ -323,7 +324,7 @@ def _route(dst: str, item: Mapping[str, Any]) -> Route:
 def _neighbours(kernel: Kernel, own: frozenset[str]) -> Iterator[Neighbour]:
     for item in kernel.neighbours:
         if item.get("dev") in own and "PERMANENT" in item.get("state", []):
-            yield Neighbour(str(item["dev"]), str(item["dst"]), str(item.get("lladdr", "")))
+            yield _neighbour(str(item["dev"]), str(item["dst"]), str(item.get("lladdr", "")))
 
 
 def _fdb(sections: Mapping[str, str], own: frozenset[str]) -> Iterator[FdbEntry]:
@@ -333,7 +334,18 @@ def _fdb(sections: Mapping[str, str], own: frozenset[str]) -> Iterator[FdbEntry]
         dev = name.partition(" ")[2]
         for item in _json(text):
             if dev in own and "dst" in item:
-                yield FdbEntry(dev, str(item["mac"]), str(item["dst"]))
+                yield _fdb_entry(dev, str(item["mac"]), str(item["dst"]))
+
+
+# The states of a fleet are all there at once, and say the same of the same peers.
+_neighbour = lru_cache(maxsize=1 << 16)(Neighbour)
+_fdb_entry = lru_cache(maxsize=1 << 16)(FdbEntry)
+
+
+@lru_cache(maxsize=1 << 16)
+def _once(text: str) -> str:
+    """One object for all equal texts."""
+    return text
 
 
 def _underlay(kernel: Kernel, sections: Mapping[str, str]) -> Iterator[UnderlayInterface]:
