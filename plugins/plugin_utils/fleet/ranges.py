@@ -235,14 +235,15 @@ def cut_off(
     asked = [name for name in sorted(states) if name in fabric.by_name] if away else []
     for name, state in ((name, states[name]) for name in asked):
         plan = plan_node(fabric, name, peers=peers)
-        known = _ends_that_move(plan.links, state)
-        for peer, _backends, objects in plan.entries:
+        moved, known = _ends_that_move(plan.links, state), _Known(state)
+        for way in (way for way in plan.ways if way.peer.name in away):
+            peer, objects = way.peer, way.objects_from(plan.sources)
             # Without BGP of its own a node is unknown to those who still learn, and with it alone
             # it learns nothing.
             speaks = bool(state.frr_conf)
             turns = speaks != learns(fabric) and (speaks or bool(state.routes))
-            moves = any(isinstance(item, FdbEntry) and item.key in known for item in objects)
-            if peer.name in away and (turns or moves or _way_changes(objects, state)):
+            moves = any(isinstance(item, FdbEntry) and item.key in moved for item in objects)
+            if turns or moves or any(map(known.differs, objects)):
                 del away[peer.name]
                 yield Problem(
                     f"nodes.{peer.name}",
@@ -282,18 +283,27 @@ def _ends_that_move(links: Iterable[Link], state: State) -> frozenset[tuple[str,
     return frozenset(item.key for item in state.fdb if item.dev in moved)
 
 
-def _way_changes(objects: tuple[KernelObject, ...], state: State) -> bool:
-    """Whether the objects that lead to a peer name another next hop or VTEP than the node has."""
-    routes = {item.dst: item for item in objects if isinstance(item, Route)}
-    vteps = {item.mac: item.dst for item in objects if isinstance(item, FdbEntry)}
-    for route in state.routes:
-        want = routes.get(route.dst)
-        # The plan leaves the interface of a direct route to the kernel.
-        if want and (want.via != route.via or want.onlink != route.onlink):
-            return True
-        if want and want.dev not in (None, route.dev):
-            return True
-    return any(vteps.get(item.mac, item.dst) != item.dst for item in state.fdb)
+class _Known:
+    """What a node has now, by what it leads to; asked about each peer that is away."""
+
+    def __init__(self, state: State) -> None:
+        self.routes: dict[str, list[Route]] = {}
+        for route in state.routes:
+            self.routes.setdefault(route.dst, []).append(route)
+        self.vteps: dict[str, set[str]] = {}
+        for item in state.fdb:
+            self.vteps.setdefault(item.mac, set()).add(item.dst)
+
+    def differs(self, want: KernelObject) -> bool:
+        """Whether an object names another next hop or VTEP than the node has."""
+        if isinstance(want, Route):
+            # The plan leaves the interface of a direct route to the kernel.
+            return any(
+                (want.via, want.onlink) != (have.via, have.onlink)
+                or want.dev not in (None, have.dev)
+                for have in self.routes.get(want.dst, ())
+            )
+        return isinstance(want, FdbEntry) and bool(self.vteps.get(want.mac, set()) - {want.dst})
 
 
 def _quarantined(
