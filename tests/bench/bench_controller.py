@@ -8,6 +8,7 @@ peak of memory is that fleet's; then the whole playbook and Ansible's own share 
 from __future__ import annotations
 
 import argparse
+import gc
 import ipaddress
 import json
 import os
@@ -30,6 +31,7 @@ FLEETS += [(n, 100, "bgp") for n in (1000, 5000, 10000)]
 # enough for what nodes share not to count.
 RENDERED = {100: 100, 1000: 1000, 5000: 1000, 10000: 1000}
 VERIFIED = (60, 120, 240, 480)
+COMPARED = (100, 300, 1000)
 PEERS = 64  # the default of podnet_verify_peers
 SHARED = {"podnet_cluster_cidrs": ["10.0.0.0/8", "fd00:64::/32"], "podnet_mode": "auto"}
 # Every segment is a rack with routers of its own, and two of its nodes reflect.
@@ -139,7 +141,48 @@ def verdicts(nodes: int, _segments: int, _mode: str) -> Iterator[dict[str, Any]]
         yield {**fleet, "stage": stage, "cpu": seconds, "peak_mib": peak_mib(), **size}
 
 
-PARTS = {"core": core, "verdicts": verdicts}
+def compared(nodes: int, _segments: int, mode: str) -> Iterator[dict[str, Any]]:
+    """A row of the gate of a run: all nodes' answers compared with the plan, and decided. One
+    node's recorded answer stands for all, so that everything of the others is to be changed."""
+    import bench_push as push
+    from ansible_collections.podnet.fabric.plugins.plugin_utils.compare import (
+        Compared,
+        Terms,
+        compare,
+    )
+    from ansible_collections.podnet.fabric.plugins.plugin_utils.fleet.gate import Ask, decide
+
+    gc.disable()  # as in the action converge
+    fabric = push.compile_fleet(push.hosts(nodes, mode))
+    plan = next(push.plan_fleet(fabric, [push.NAME]))
+    answer = push.recorded(fabric, plan, push.render_node(fabric, plan, push.templates()))
+    # Each node's own text, as it would come.
+    answers = {node.name: f"{answer}\n{number}" for number, node in enumerate(fabric.nodes)}
+    began = time.monotonic()
+    found = {
+        n: of for n, of in compare(fabric, Terms(10), answers).items() if isinstance(of, Compared)
+    }
+    if len(found) != nodes:
+        raise AssertionError(f"{nodes - len(found)} answers of {nodes} cannot be read")
+    decide(
+        fabric,
+        {n: of.run for n, of in found.items()},
+        Ask(180),
+        {n: of.state for n, of in found.items()},
+    )
+    usage = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    yield {
+        "nodes": nodes,
+        "mode": mode,
+        "stage": "gate",
+        "wall": round(time.monotonic() - began, 1),
+        "cpu": round(sum(of.ru_utime + of.ru_stime for of in usage), 1),
+        "peak_mib": usage[0].ru_maxrss // 1024,
+        "process_mib": usage[1].ru_maxrss // 1024,
+    }
+
+
+PARTS = {"core": core, "verdicts": verdicts, "compared": compared}
 
 
 def in_its_own_process(part: str, nodes: int, segments: int, mode: str) -> list[dict[str, Any]]:

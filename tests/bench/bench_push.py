@@ -16,7 +16,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -28,7 +29,6 @@ from ansible_collections.podnet.fabric.plugins.plugin_utils.plan import (
     NodePlan,
     compile_fleet,
     plan_fleet,
-    plan_node,
 )
 from ansible_collections.podnet.fabric.plugins.plugin_utils.render import render_node
 from ansible_collections.podnet.fabric.plugins.plugin_utils.settle import settle
@@ -93,12 +93,29 @@ def inside(space: str, words: list[str], text: str) -> str:
     return done.stdout
 
 
-def on_node(fabric: Fabric, plan: NodePlan, files: dict[str, str]) -> dict[str, Any]:
-    """The node's own cost: its definitions loaded, and its state read once."""
+@contextmanager
+def node_space() -> Iterator[str]:
+    """A network namespace with the underlay of the first node."""
     space = f"podnet-sizing-{os.getpid()}"
     subprocess.run(["ip", "netns", "add", space], check=True)
     try:
         inside(space, ["ip", "-batch", "-"], UNDERLAY)
+        yield space
+    finally:
+        subprocess.run(["ip", "netns", "del", space], check=True)
+
+
+def recorded(fabric: Fabric, plan: NodePlan, files: dict[str, str]) -> str:
+    """What the first node answers when it is read, with its definitions loaded."""
+    with node_space() as space:
+        for tool, name in FILES:
+            inside(space, [tool, "-batch", "-"], files[name])
+        return inside(space, ["sh", "-s"], node_room.script_to_read(fabric, plan))
+
+
+def on_node(fabric: Fabric, plan: NodePlan, files: dict[str, str]) -> dict[str, Any]:
+    """The node's own cost: its definitions loaded, and its state read once."""
+    with node_space() as space:
         row: dict[str, Any] = {"node_load_cpu": 0.0}
         for tool, name in FILES:
             spent, _out = children(
@@ -116,8 +133,6 @@ def on_node(fabric: Fabric, plan: NodePlan, files: dict[str, str]) -> dict[str, 
             lambda: settle(fabric, plan, node_room.read(fabric, plan, answer), 10, "bench")
         )[0]
         return row
-    finally:
-        subprocess.run(["ip", "netns", "del", space], check=True)
 
 
 def main(count: int, mode: str) -> dict[str, Any]:
@@ -126,13 +141,14 @@ def main(count: int, mode: str) -> dict[str, Any]:
     row["plan_cpu"], fabric = cpu(lambda: compile_fleet(hosts(count, mode)))
     with tempfile.NamedTemporaryFile("w+") as stream:
         row["fleet_bytes"] = stream.write(json.dumps(fabric.to_dict(), indent=1))
-    row["plan_node_cpu"], plan = cpu(lambda: plan_node(fabric, NAME))
     printed = templates()
-    files = render_node(fabric, plan, printed)
     # What nodes share is made with the first one; the others of the fleet cost this.
     plans = plan_fleet(fabric, [node.name for node in fabric.nodes[: MANY + 1]])
-    render_node(fabric, next(plans), printed)
-    spent, _texts = cpu(lambda: [render_node(fabric, item, printed) for item in plans])
+    plan = next(plans)
+    files = render_node(fabric, plan, printed)
+    spent, rest = cpu(lambda: [*plans])
+    row["plan_node_cpu"] = round(spent / MANY, 5)
+    spent, _texts = cpu(lambda: [render_node(fabric, item, printed) for item in rest])
     row["render_cpu"] = round(spent / MANY, 5)
     row["definition_bytes"] = sum(len(text.encode()) for text in files.values())
     row |= on_node(fabric, plan, files)

@@ -79,6 +79,17 @@ def summary(rows: list[Row]) -> Summary:
             table(
                 "Playbooks, and Ansible's own share", ("Nodes", "What", "Wall s", "CPU s"), ansible
             ),
+            table(
+                "The gate of a run, everything to be changed, VXLAN between all",
+                ("Nodes", "Wall s", "CPU s", "MiB at the peak", "MiB of a process of it"),
+                [
+                    tuple(
+                        figure(rows, name, part="compared", nodes=nodes) if name else nodes
+                        for name in ("", "wall", "cpu", "peak_mib", "process_mib")
+                    )
+                    for nodes in different(rows, "nodes", part="compared")
+                ],
+            ),
             answers(rows),
         ],
         [Plot("controller", "Planning all nodes", "nodes", "seconds of CPU", curves)],
