@@ -19,7 +19,7 @@ from ..plugin_utils.intent.kubespray import Translation
 from ..plugin_utils.intent.parse import parse_fabric
 from ..plugin_utils.intent.problems import Problem, ProblemsError
 from ..plugin_utils.plan import compile_fleet
-from ..plugin_utils.sources import refuse_unread
+from ..plugin_utils.sources import refuse_sources
 from ..plugin_utils.workspace import Workspace, WorkspaceError, write
 
 SPEC = {
@@ -47,7 +47,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types
         variables = task_vars or {}
         workspace = Workspace(args["output_dir"])
         try:
-            refuse_unread(variables)
+            refuse_sources(variables)
             # This code runs in a worker; the run is its parent.
             workspace.begin(os.getppid())
             found = host_variables(variables, args["group"])

@@ -21,7 +21,7 @@ from ..plugin_utils.intent.problems import Problem, ProblemsError, shown
 from ..plugin_utils.intent.run_values import CHECKED, run_problems
 from ..plugin_utils.peers import overlay_overhead
 from ..plugin_utils.plan import compile_fleet, pod_mtu
-from ..plugin_utils.sources import no_nodes, refuse_unread
+from ..plugin_utils.sources import no_nodes, refuse_sources
 from ..plugin_utils.workspace import Workspace, WorkspaceError
 
 SPEC = {
@@ -44,7 +44,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types
         variables = task_vars or {}
         workspace = Workspace(args["output_dir"])
         try:
-            refuse_unread(variables)
+            refuse_sources(variables)
             if args["look"]:
                 return {**result, **_looked(variables, args["group"])}
             # This code runs in a worker; the run is its parent.

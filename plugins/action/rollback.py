@@ -18,7 +18,7 @@ from ..plugin_utils.intent.model import Fabric
 from ..plugin_utils.intent.problems import ProblemsError
 from ..plugin_utils.intent.variables import variables_of
 from ..plugin_utils.plan import compile_fleet
-from ..plugin_utils.sources import refuse_unread
+from ..plugin_utils.sources import refuse_sources
 from ..plugin_utils.workspace import Workspace, WorkspaceError
 
 SPEC = {
@@ -43,7 +43,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types
             if args["stage"] != "read":
                 refuse_batches(variables)
             if args["stage"] == "begin":
-                refuse_unread(variables)
+                refuse_sources(variables)
                 workspace.begin(os.getppid())
                 return {**result, "changed": False}
             if args["stage"] == "read":

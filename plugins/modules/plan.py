@@ -14,8 +14,8 @@ description:
     says.
   - Reports every problem of the inventory together, each with where, what, expected, found and
     remedy.
-  - Refuses an inventory of which Ansible could not read a source. Ansible itself only warns of it,
-    and goes on without the nodes of that source.
+  - Refuses an inventory of which Ansible could not read a source, or in which a key is there twice,
+    such as a host. Ansible itself only warns of it, and goes on without the nodes concerned.
   - Runs once, on the controller, and opens no connection.
 options:
   group:

@@ -1,24 +1,29 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Whether every source of the inventory was read. Ansible only warns of one that was not, and the
-fleet without its nodes would be planned: their routes would go everywhere, with exit code 0.
+"""Whether every source of the inventory was read, and all of it. Ansible only warns of one that was
+not, and of keys that are there twice, of which it takes the last: the fleet without these nodes
+would be planned, and their routes would go everywhere, with exit code 0.
 
 Ansible remembers what it has read (`processed_sources`, which its plugin `constructed` uses, too).
-What it was given and has not read is found by the walk that it makes itself; no file is read again.
+What it was given and has not read is found by the walk that it makes itself. Files of YAML are read
+once more for keys alone.
 """
 
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import yaml
 from ansible.errors import AnsibleParserError
 from ansible.inventory.manager import IGNORED
 from ansible.utils.path import unfrackpath
 
-from .intent.problems import Problem, ProblemsError, printable
+from .intent.problems import Problem, ProblemsError, printable, shown
+from .intent.yaml_keys import repeated_below
 
 # What podnet's own inventory plugins did in this process. Actions run in forks of it and see it:
 # source → the table and its problems; and the tables.
@@ -30,11 +35,14 @@ TABLE_ENDINGS = (".csv",)
 # Ansible's own default, which need not be there.
 DEFAULT = "/etc/ansible/hosts"
 VARIABLES = ("group_vars", "host_vars")
+YAML_ENDINGS = ("", ".yml", ".yaml", ".json")
+# The one in C where there is one: an inventory of a large fleet is large.
+LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 @contextlib.contextmanager
 def reading(source: str, table: str, file: str | None = None) -> Iterator[None]:
-    """Around an inventory plugin's work: what is wrong is kept for `refuse_unread`.
+    """Around an inventory plugin's work: what is wrong is kept for `refuse_sources`.
 
     Args:
         source: what Ansible gave to the plugin.
@@ -55,14 +63,18 @@ def reading(source: str, table: str, file: str | None = None) -> Iterator[None]:
         raise AnsibleParserError(f"{table}: {error}") from error
 
 
-def refuse_unread(variables: Mapping[str, Any]) -> None:
+def refuse_sources(variables: Mapping[str, Any]) -> None:
     """The variables are those of a task.
 
     Raises:
-        ProblemsError: every source, or file in a folder, that was given to Ansible and not read.
+        ProblemsError: every source, or file in a folder, that was given to Ansible and not read;
+            every key that is there twice.
     """
     manager = variables["hostvars"]._inventory
-    if problems := list(unread(manager._sources, manager._inventory.processed_sources)):
+    done = manager._inventory.processed_sources
+    problems = [*unread(manager._sources, done)]
+    problems += doubled(done, str(variables.get("playbook_dir") or ""))
+    if problems:
         raise ProblemsError("the inventory", problems)
 
 
@@ -79,6 +91,42 @@ def unread(sources: Sequence[str], done: Collection[str]) -> Iterator[Problem]:
                 yield from _problems(source, "")
         elif source not in known and (source != DEFAULT or os.path.exists(source)):
             yield from _problems(source, "")
+
+
+def doubled(done: Collection[str], playbooks: str) -> Iterator[Problem]:
+    """A problem for each key that a source has twice in one mapping, a host for example, and for
+    each of podnet's variables in the files of variables beside it and beside the playbook."""
+    files = [path for path in dict.fromkeys(done) if path and os.path.isfile(path)]
+    for path in files:
+        yield from (_twice(path, keys[-1], lines) for keys, lines in _doubled(path))
+    places = dict.fromkeys([*map(os.path.dirname, files), *filter(None, [playbooks])])
+    for place, name in itertools.product(places, VARIABLES):
+        for path in sorted(map(str, Path(place, name).rglob("*"))):
+            own = (item for item in _doubled(path) if item[0][0].startswith("podnet_"))
+            yield from (_twice(path, keys[-1], lines) for keys, lines in own)
+
+
+def _doubled(path: str) -> list[tuple[tuple[str, ...], list[int]]]:
+    """Of what is no YAML, or cannot be read, somebody else speaks."""
+    if os.path.splitext(path)[1] not in YAML_ENDINGS:
+        return []
+    try:
+        with open(path, encoding="utf-8") as stream:
+            found = list(repeated_below(yaml.compose(stream, Loader=LOADER)))
+    except (OSError, ValueError, yaml.YAMLError):
+        return []
+    return sorted(found, key=lambda item: item[1])
+
+
+def _twice(path: str, key: str, lines: list[int]) -> Problem:
+    rest = f"lines {', '.join(map(str, lines[:-1]))} and {lines[-1]}"
+    return Problem(
+        path,
+        f"{shown(key)} is there more than once, and only the last one would count",
+        "each key once in its mapping",
+        rest,
+        "put them together, or give one of them its own name",
+    )
 
 
 def _files(folder: str) -> Iterator[str]:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from ansible.constants import config
-from ansible_collections.podnet.fabric.plugins.plugin_utils.sources import unread
+from ansible_collections.podnet.fabric.plugins.plugin_utils.sources import doubled, unread
 from test_inventories import run
 
 LIST = "name,underlay_addresses,pod_cidrs\n"
@@ -155,3 +155,64 @@ def test_the_shipped_pattern_is_one_of_tables_alone() -> None:
     patterns = config.get_config_value("INVENTORY_IGNORE_PATTERNS", cfile=str(shipped))
     fits = [name for name in ("nodes.csv", "csv", "a.csv.yml") if re.search(patterns[0], name)]
     assert (len(patterns), fits) == (1, ["nodes.csv"])
+
+
+# --- keys that are there twice --------------------------------------------------------------------
+
+TWICE = """podnet:
+  vars:
+    podnet_cluster_cidrs: [10.64.0.0/16]
+  hosts:
+    worker-1: &one {podnet_pod_cidrs: [10.64.1.0/24], podnet_underlay_addresses: [192.0.2.1]}
+    worker-2:
+      podnet_pod_cidrs: [10.64.2.0/24]
+      podnet_underlay_addresses: [192.0.2.2]
+    worker-1:
+      podnet_pod_cidrs: [10.64.3.0/24]
+      podnet_underlay_addresses: [192.0.2.3]
+"""
+
+
+def test_a_node_that_is_there_twice_is_refused(tmp_path: Path) -> None:
+    """YAML keeps the last one. The machine of the first would be out of the fleet."""
+    (tmp_path / "hosts.yml").write_text(TWICE, encoding="utf-8")
+    for playbook in ("plan", "site"):
+        code, said = play(tmp_path, playbook, "hosts.yml")
+        assert code == 2 and "1 problem in the inventory; no node was touched." in said
+        assert f"{tmp_path / 'hosts.yml'}: 'worker-1' is there more than once" in said
+        assert "found: lines 5 and 9" in said
+    assert not (tmp_path / ".podnet").exists()
+
+
+def test_podnets_variables_are_looked_for_where_ansible_has_them_from(tmp_path: Path) -> None:
+    hosts, group, mine = (tmp_path / p for p in ("hosts.yml", "group_vars/podnet", "mine"))
+    good(hosts)
+    assert not list(doubled([str(hosts)], ""))
+    for folder in (group, mine / "host_vars"):
+        folder.mkdir(parents=True)
+    text = "other: 1\nother: 2\npodnet_vni: 7\npodnet_nodes:\n  a: {x: 1, x: 2}\npodnet_vni: 8\n"
+    (group / "net.yml").write_text(text, encoding="utf-8")
+    (mine / "host_vars/worker-1.yaml").write_text("podnet_mtu: 1\npodnet_mtu: 1\n", "utf-8")
+    found = [(p.where, p.what.split()[0], p.found) for p in doubled([str(hosts)], str(mine))]
+    assert found == [
+        (str(group / "net.yml"), "'podnet_vni'", "lines 3 and 6"),
+        (str(group / "net.yml"), "'x'", "lines 5 and 5"),
+        (str(mine / "host_vars/worker-1.yaml"), "'podnet_mtu'", "lines 1 and 2"),
+    ]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a: &x {k: 1}\nb: {<<: *x, <<: *x}\nc: *x\n",
+        "a: {k: 1}\nb: {k: 1}\n",
+        "[worker]\na\na\n",
+        "$ANSIBLE_VAULT;1.1;AES256\n6162\n",
+        "a: [\n",
+        "- {a: 1}\n- {a: 2}\n",
+        "\x00",
+    ],
+)
+def test_what_is_there_once_is_no_problem(tmp_path: Path, text: str) -> None:
+    (tmp_path / "hosts.yml").write_text(text, encoding="utf-8")
+    assert not list(doubled([str(tmp_path / "hosts.yml"), "a,b"], ""))

@@ -151,7 +151,9 @@ def _settle_fleet(
         for plan, run in zip(plan_fleet(fabric, runs, retiring), runs.values(), strict=True):
             kept, ident, heal = run["generations"], run["ident"], run["heal_seconds"]
             run.update(settle(fabric, plan, states[plan.node.name], kept, ident, heal))
-    problems = list(ranges.handed_over(fabric, states, retiring, held, ask.lost, released))
+    problems = list(
+        ranges.handed_over(fabric, states, retiring, held, ask.lost, released, ask.called)
+    )
     # Who runs the phases one by one brings all nodes through each of them.
     if ask.phases == PHASES:
         problems += ranges.cut_off(fabric, states, ask.lost, ask.called)

@@ -167,8 +167,10 @@ def handed_over(
     held: tuple[Holder, ...],
     lost: frozenset[str],
     free: frozenset[str] = frozenset(),
+    called: frozenset[str] = frozenset(),
 ) -> Iterator[Problem]:
-    """Ranges that the inventory gives to a node while another one may still use them."""
+    """Ranges that the inventory gives to a node while another one may still use them. ``called``:
+    hosts that this run was to reach."""
     pods: dict[tuple[str, str], list[Holder]] = {}
     for holder in held:
         if holder.live:
@@ -184,7 +186,7 @@ def handed_over(
             if end >= first and name != owner:
                 who = named(pods.get((owner, cidr), []))
                 yield _in_use(owner, f"{cidr} of {owner}", who, fabric.by_name[name])
-    yield from _quarantined(fabric, states, lost, free)
+    yield from _quarantined(fabric, states, lost, free, called)
 
 
 def _span(cidr: str) -> tuple[tuple[int, int], tuple[int, int]]:
@@ -219,8 +221,8 @@ _SILENT = (
 )
 _LEFT_OUT = (
     "left out of this run",
-    "run without --limit and serial; or run the phases one by one over all nodes (playbooks add,"
-    " switch, remove)",
+    "run without --limit and serial; or, to apply the inventory, run the phases one by one over all"
+    " nodes (playbooks add, switch, remove)",
 )
 
 
@@ -307,7 +309,11 @@ class _Known:
 
 
 def _quarantined(
-    fabric: Fabric, states: States, lost: frozenset[str], free: frozenset[str]
+    fabric: Fabric,
+    states: States,
+    lost: frozenset[str],
+    free: frozenset[str],
+    called: frozenset[str],
 ) -> Iterator[Problem]:
     """A range that some node still routes to a peer which this run could not ask."""
     owners = {cidr: node.name for node in fabric.nodes for cidr in node.pod_cidrs}
@@ -323,15 +329,22 @@ def _quarantined(
             if old in states or old in lost or dst in free:
                 continue
             seen.add((old, new))
-            yield Problem(
-                f"nodes.{new}.podnet_pod_cidrs",
-                f"was a range of {old}, which could not be asked whether pods use it",
-                f"{old} reachable, or gone from the inventory",
-                dst,
-                f"bring {old} back for one run, give {new} another range, name the range in "
-                f"podnet_released_cidrs when {old} says that no pod uses it, or {old} in "
-                "podnet_lost_nodes if it never comes back",
-            )
+            yield _not_asked(old, new, dst, old in called)
+
+
+def _not_asked(old: str, new: str, cidr: str, called: bool) -> Problem:
+    """``called``: whether this run was to reach the old owner."""
+    why = "could not be asked" if called else "this run does not ask"
+    first = f"bring {old} back for one run" if called else f"run it with {old}"
+    never = f", or {old} in podnet_lost_nodes if it never comes back" if called else ""
+    return Problem(
+        f"nodes.{new}.podnet_pod_cidrs",
+        f"was a range of {old}, which {why} whether pods use it",
+        f"{old} reachable, or gone from the inventory" if called else f"{old} in this run, too",
+        cidr,
+        f"{first}, give {new} another range, or name the range in podnet_released_cidrs when "
+        f"{old} says that no pod uses it{never}",
+    )
 
 
 def next_hops(fabric: Fabric) -> dict[str, str]:

@@ -67,6 +67,9 @@ def network(value: object, where: str, problems: Problems) -> str | None:
         if "/" not in word or "%" in word:
             raise ValueError("no prefix length, or a zone")
         interface = ipaddress.ip_interface(word)
+        mask = word.partition("/")[2]
+        if "." in mask and mask != str(interface.netmask):
+            raise ValueError("a wildcard mask")  # the address library takes it for a netmask
     except ValueError:
         problems.append(
             Problem(where, "not a network", expected, shown(word), "write address/length")
