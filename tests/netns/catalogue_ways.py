@@ -76,6 +76,15 @@ ROUTES = (
         pair(ONE, THREE, V4),
     ),
     Fault(
+        "more specific route with an MTU",
+        ONE,
+        "ip route add 10.64.2.0/25 via 192.0.2.12 dev eth0 mtu lock 1000",
+        ("foreign route",),
+        "10.64.2.0/25",
+        pair(ONE, TWO, V4),
+        "ip route del 10.64.2.0/25",
+    ),
+    Fault(
         "route shadowed by a more specific one",
         ONE,
         "ip route add 10.64.2.0/25 via 192.0.2.77",

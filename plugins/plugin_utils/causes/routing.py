@@ -12,6 +12,8 @@ from collections.abc import Generator, Iterator
 from ..backends import learns
 from ..intent.model import family_of
 from ..kernel.objects import Route
+from ..kernel.state import PROTOCOL_NAMES
+from ..plan import pod_mtu
 from . import speakers
 from .landscape import Item, Look
 from .own import to_peer
@@ -43,6 +45,19 @@ def chosen(trip: Trip) -> Iterator[Certain]:
     expected = f"{address} via {' or '.join(hops)}" + (f" dev {dev}" if dev else "")
     found = way.error or f"via {way.via or '(link)'} dev {way.dev}"
     yield _culprit(trip, look, address, expected, found), True
+
+
+def narrow(trip: Trip) -> Iterator[Certain]:
+    """Somebody's route to the pod takes small packets only, by an MTU of its own."""
+    look, address = trip.scene.looks[trip.source], trip.address(trip.target)
+    route = covering(look, "main", address, trip.family) if address else None
+    if route is None or route.get("protocol") in PROTOCOL_NAMES:
+        return
+    least = pod_mtu(trip.scene.fabric)
+    mtu = next((int(item["mtu"]) for item in route.get("metrics", ()) if "mtu" in item), least)
+    if mtu < least:
+        expected = f"packets of {least} bytes pass to {address}"
+        yield _culprit(trip, look, address, expected, f"mtu {mtu}"), True
 
 
 def _learned(trip: Trip) -> Generator[Certain, None, tuple[str, ...]]:
@@ -83,6 +98,7 @@ def _culprit(trip: Trip, look: Look, address: str, expected: str, found: str) ->
             kind = f"{route['type']} " if route.get("type", "unicast") != "unicast" else ""
             metric = f" metric {route['metric']}" if route.get("metric") else ""
             repair = f"ip {six}route del {kind}{route['dst']}{metric}"
+            found = kind.strip() or found  # the kernel's words for it are those of other errors
             return Cause(trip.source, "foreign route", route["dst"], expected, found, repair)
     repair = f"`ip route get {address}` shows the way; remove the route that is in it"
     return Cause(trip.source, "foreign route", address, expected, found, repair)

@@ -88,6 +88,7 @@ def between(
         text = "`nft list ruleset` and `ip route get` on both nodes; not in the underlay"
         found = f"lost: {', '.join(sorted(kinds))}"
         return Cause(one, "unknown", name, "packets between pods pass", found, text)
-    text = "look at the path between their underlay addresses: firewalls, routers, cables"
-    texts = ("packets between the nodes pass", "nothing wrong on either node", text)
+    text = "look at the path between their underlay addresses: firewalls, routers, cables; and on"
+    text += " the nodes at what podnet does not read: tc, XDP, `ip xfrm policy`, `ip neigh`, netdev"
+    texts = ("packets between the nodes pass", "nothing that podnet knows, on either node", text)
     return Cause(one, "underlay", name, *texts)

@@ -216,7 +216,9 @@ def way(trip: Trip) -> Iterator[Certain]:
         yield from filters.inner(trip, trip.source)
         return
     yield from ((cause, True) for cause in own.between(trip, trip.source, trip.target))
-    if not trip.only_large:
+    if trip.only_large:
+        yield from routing.narrow(trip)
+    else:
         yield from routing.chosen(trip)
         yield from routing.underlay(trip)
     yield from underlay.device(trip, trip.source)
