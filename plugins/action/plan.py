@@ -19,8 +19,8 @@ from ..plugin_utils.intent.model import Fabric
 from ..plugin_utils.intent.parse import parse_fabric
 from ..plugin_utils.intent.problems import Problem, ProblemsError, shown
 from ..plugin_utils.intent.run_values import CHECKED, run_problems
-from ..plugin_utils.peers import overlay_overhead
-from ..plugin_utils.plan import compile_fleet, pod_mtu
+from ..plugin_utils.peers import overlay_overhead, pod_mtu
+from ..plugin_utils.plan import compile_fleet
 from ..plugin_utils.sources import no_nodes, refuse_sources
 from ..plugin_utils.workspace import Workspace, WorkspaceError
 

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from dataclasses import replace
 
 from .changes import PHASES, PROGRAM, Change, ChangeSet, Wanted
@@ -23,6 +23,8 @@ from .kernel.objects import (
 )
 from .kernel.state import State
 
+Steps = tuple[tuple[str, KernelObject], ...]
+
 
 def diff(want: Wanted, have: State) -> ChangeSet:
     """The changes that make ``have`` into ``want``; empty when nothing differs."""
@@ -39,6 +41,7 @@ def diff(want: Wanted, have: State) -> ChangeSet:
         phases["add"] += _sysctl(Sysctl(path, value), have.sysctls.get(path))
     making_room = _in_the_way(want, have)
     phases["add"] += _deleted(making_room, "its range comes to this node")
+    narrow = _growing(want, have)
     for item in want.objects:
         if isinstance(item, Sysctl):
             # A device that is made anew in the second phase has its settings after that.
@@ -46,8 +49,8 @@ def diff(want: Wanted, have: State) -> ChangeSet:
             found = None if late else have.sysctls.get(item.path)
             phases["switch" if late else "add"] += _sysctl(item, found)
             continue
-        late = isinstance(item, Route) and item.via in leaving
-        for phase, change in _object(item, present.get(item.key), have, lost, late):
+        steps = _steps(item, leaving, narrow)
+        for phase, change in _object(item, present.get(item.key), have, lost, steps):
             phases[phase].append(change)
     phases["add"] += _ports(want, have)
     former = _former_routes(want, have)
@@ -106,28 +109,55 @@ def _object(
     have: KernelObject | None,
     state: State,
     lost: frozenset[str],
-    late: bool,
+    steps: Steps,
 ) -> Iterator[tuple[str, Change]]:
-    """Changes for one kernel object other than a setting. ``late``: a route whose next hop is an
-    address of this node until the end, as that of a range that goes from it to a peer. The kernel
-    takes it no sooner, and no pod has an address of the range meanwhile."""
+    """Changes for one kernel object other than a setting."""
     if isinstance(want, Sysctl) or _same(want, have):
         return
     if isinstance(want, Link):
         yield from _link(want, have if isinstance(have, Link) else None, state, lost)
     elif have is None:
+        late = steps[0][0] == "remove"
         phase = "remove" if late else "switch" if want.dev in lost else "add"
         for do, undo in zip(want.add(), want.delete(), strict=True):
             yield phase, Change(do, undo, "missing")
     else:
-        for do, undo in zip(want.add(), have.add(), strict=True):
-            yield "remove" if late else "switch", Change(do, undo, f"was: {undo.args}")
+        for phase, now in steps:
+            if not _same(now, have):
+                for do, undo in zip(now.add(), have.add(), strict=True):
+                    yield phase, Change(do, undo, f"was: {undo.args}")
+            have = now
+
+
+def _steps(want: KernelObject, leaving: Container[str], narrow: int) -> Steps:
+    """What becomes of an object that is there, by phase.
+
+    A route whose next hop is an address of this node until the end, as that of a range that goes
+    from it to a peer, comes late: the kernel takes it no sooner, and no pod has an address of the
+    range meanwhile. And no route lets more through than before until every peer's bridge takes it.
+    """
+    if not isinstance(want, Route):
+        return (("switch", want),)
+    if want.via in leaving:
+        return (("remove", want),)
+    direct = want.dev is None and ":" in want.dst
+    if direct and narrow and not 0 < want.mtu <= narrow:
+        return ("switch", replace(want, mtu=narrow)), ("remove", want)
+    return (("switch", want),)
+
+
+def _growing(want: Wanted, have: State) -> int:
+    """The MTU of the bridge where it shall be larger, else 0."""
+    old = {link.name: link.mtu for link in have.links if link.vxlan is None}
+    bridges = (item for item in want.objects if isinstance(item, Link) and item.vxlan is None)
+    return next((old[b.name] for b in bridges if old.get(b.name, b.mtu) < b.mtu), 0)
 
 
 def _same(want: KernelObject, have: KernelObject | None) -> bool:
     if isinstance(want, Route) and isinstance(have, Route) and want.dev is None:
         # The kernel chose the interface by the next hop; the plan does not name one.
-        return (want.via, want.src) == (have.via, have.src) and not have.onlink
+        one, two = ((r.via, r.src, r.mtu) for r in (want, have))
+        return one == two and not have.onlink
     return want == have
 
 

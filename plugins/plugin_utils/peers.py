@@ -99,6 +99,22 @@ def overlay_overhead(fabric: Fabric) -> int:
     return max(used.values(), default=0)
 
 
+def pod_mtu(fabric: Fabric, overhead: int | None = None) -> int:
+    """Bytes. One value for the fleet: the largest that fits every path between nodes.
+
+    ``overhead`` is worth passing on where it is known."""
+    if fabric.mtu is not None:
+        return fabric.mtu
+    taken = overlay_overhead(fabric) if overhead is None else overhead
+    return fabric.underlay_mtu - taken
+
+
+def narrower(fabric: Fabric, mtu: int) -> int:
+    """The pod MTU where some node's underlay lets more through, else 0. By the largest of the fleet
+    and not by each node's own, because nodes share their ways; elsewhere it changes nothing."""
+    return mtu if mtu < fabric.largest_underlay_mtu else 0
+
+
 @dataclass(frozen=True)
 class Way:
     """How nodes get to one peer.
@@ -280,6 +296,10 @@ class Peers:
     def overhead(self) -> int:
         return overlay_overhead(self.fabric)
 
+    @cached_property
+    def _narrower(self) -> int:
+        return narrower(self.fabric, pod_mtu(self.fabric, self.overhead))
+
     def of(self, node: Node) -> Ways:
         """The ways from a node to every other one.
 
@@ -327,7 +347,7 @@ class Peers:
         learned: list[Learned] = []
         for cidr, name in zip(cidrs, names, strict=True):
             family, backend = family_of(cidr), BACKENDS[name]
-            target = Target(family, cidr, SOURCE[family])
+            target = Target(family, cidr, SOURCE[family], self._narrower)
             made = backend.entries(self.fabric, node, peer, target)
             objects.update(dict.fromkeys(made))
             # A peer whose routes are learned is named nowhere, so that a new one changes nothing.

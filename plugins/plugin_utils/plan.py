@@ -34,6 +34,7 @@ from .peers import (
     alike_pairs,
     kind_of,
     overlay_overhead,
+    pod_mtu,
 )
 
 # IPv6 needs 1280 bytes on every link (RFC 8200, section 5); every IPv4 host must take 576
@@ -181,16 +182,6 @@ def _device_name(fabric: Fabric) -> Iterator[Problem]:
             name,
             "rename the bridge",
         )
-
-
-def pod_mtu(fabric: Fabric, overhead: int | None = None) -> int:
-    """Bytes. One value for the fleet: the largest that fits every path between nodes.
-
-    ``overhead`` is worth passing on where it is known."""
-    if fabric.mtu is not None:
-        return fabric.mtu
-    taken = overlay_overhead(fabric) if overhead is None else overhead
-    return fabric.underlay_mtu - taken
 
 
 def _mtu(fabric: Fabric) -> Iterator[Problem]:

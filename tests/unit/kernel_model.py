@@ -180,7 +180,7 @@ class Model:
         dev = given.get("dev")
         assert dev is None or dev in self.links
         values = (given.get("via", ""), given.get("src", ""), dev, "onlink" in given)
-        route = Route(words[0], *values, int(given["metric"]))
+        route = Route(words[0], *values, int(given["metric"]), int(given.get("mtu", 0)))
         self.routes[words[0], given["proto"], given["metric"]] = route
 
     def route_del(self, words: list[str]) -> None:

@@ -28,6 +28,10 @@ from hypothesis import strategies as st
 from kernel_model import Model, empty, is_own
 
 THOROUGH = settings(max_examples=120, deadline=None, suppress_health_check=list(HealthCheck))
+ALTERED = (
+    lambda route: replace(route, via="192.0.2.66", src=""),
+    lambda route: replace(route, mtu=1300),
+)
 CONFLIST = "/etc/cni/net.d/10-podnet.conflist"
 UNIT, UNIT_LINK = "/etc/systemd/system/extra.timer", "/etc/systemd/wants/extra.timer"
 
@@ -100,7 +104,7 @@ def damage(model: Model, data: st.DataObject) -> None:
             if data.draw(st.booleans()):
                 del things[key]
             elif table == "routes":
-                things[key] = replace(things[key], via="192.0.2.66", src="")
+                things[key] = data.draw(st.sampled_from(ALTERED))(things[key])
             else:
                 things[key] = "02:66:00:00:00:00" if table == "neighbours" else "192.0.2.66"
     for name, link in model.links.items():
@@ -202,11 +206,65 @@ def test_routes_of_an_earlier_release_make_way_without_a_gap(
         if phase == "add":
             assert old.items() <= chosen(model).items()
         if phase == "switch":
-            assert planned.items() <= chosen(model).items()
+            assert without_mtu(planned).items() <= without_mtu(chosen(model)).items()
     assert chosen(model) == planned
     for phase in reversed(changes.phases):
         model.take_back(changes.phase(phase), wanted)
     assert model.routes == before["routes"]
+
+
+def without_mtu(routes: dict[str, Route]) -> dict[str, Route]:
+    return {dst: replace(route, mtu=0) for dst, route in routes.items()}
+
+
+@THOROUGH
+@given(two_fleets())
+def test_no_route_lets_more_through_before_every_bridge_takes_it(
+    fleets: tuple[Fabric, Fabric, str],
+) -> None:
+    """Bridges change in the switch, one node before the other; the next phase meets them all."""
+    first, second, name = fleets
+    model, start = empty(), wanted_of(first, name)
+    apply(model, diff(start, look(model, first, None, name)), start)
+    old = plan_node(first, name).pod_mtu
+    wanted = wanted_of(second, name)
+    before = {route.key for route in plan_node(first, name).objects if isinstance(route, Route)}
+    changes = diff(wanted, look(model, second, first, name))
+    model.carry_out(changes.add, wanted)
+    model.carry_out(changes.switch, wanted)
+    if old < plan_node(second, name).pod_mtu:
+        changed = [c.do.args.split()[2] for c in changes.switch if "route replace" in c.do.args]
+        for route in chosen(model).values():
+            if route.key in before and route.dst in changed and ":" in route.dst and not route.dev:
+                assert route.mtu == old
+    model.carry_out(changes.remove, wanted)
+    assert diff(wanted, look(model, second, second, name)) == ChangeSet()
+
+
+def test_a_route_with_another_mtu_is_put_right_and_back() -> None:
+    """With the line that was there as the undo, in the switch, whoever altered it."""
+    rows = {
+        f"n{i}": {
+            "podnet_cluster_cidrs": ["fd00:64::/48"],
+            "podnet_pod_cidrs": [f"fd00:64:0:{i}::/64"],
+            "podnet_underlay_addresses": [f"2001:db8::{i}"],
+            "podnet_segment": "a" if i < 3 else "b",
+        }
+        for i in (1, 2, 3)
+    }
+    fabric = compile_fleet(rows)
+    start = "route replace fd00:64:0:2::/64 via 2001:db8::2 src fd00:64:0:1::1"
+    line = f"{start} proto 112 metric 112"
+    for other in (0, 1400):
+        model, wanted = empty(), wanted_of(fabric, "n1")
+        apply(model, diff(wanted, look(model, fabric, None, "n1")), wanted)
+        key = ("fd00:64:0:2::/64", "112", "112")
+        model.routes[key] = replace(model.routes[key], mtu=other)
+        changes = diff(wanted, look(model, fabric, fabric, "n1"))
+        assert changes.add == changes.remove == ()
+        (change,) = changes.switch
+        assert change.do.args == f"{line} mtu 1430"
+        assert change.undo and change.undo.args == line + (f" mtu {other}" if other else "")
 
 
 @THOROUGH

@@ -28,6 +28,8 @@ from ansible_collections.podnet.fabric.plugins.plugin_utils.peers import (
     alike_pairs,
     filled,
     kind_of,
+    narrower,
+    pod_mtu,
 )
 from ansible_collections.podnet.fabric.plugins.plugin_utils.plan import (
     compile_fleet,
@@ -65,6 +67,7 @@ def test_shared_ways_are_what_each_pair_gives_by_itself(fabric: Fabric, old: boo
     last = fabric.nodes[-1]
     retiring = {last.name: tuple(OLD[family] for family in fabric.families)} if old else {}
     plans = list(plan_fleet(fabric, [node.name for node in fabric.nodes], retiring))
+    mtu = narrower(fabric, pod_mtu(fabric))
     for node, plan in zip(fabric.nodes, plans, strict=True):
         own = retiring.get(node.name, ())
         sources = {family_of(c): gateway_of(c) for c in (*own, *node.pod_cidrs)}
@@ -77,7 +80,7 @@ def test_shared_ways_are_what_each_pair_gives_by_itself(fabric: Fabric, old: boo
                 backend = serving(fabric, node, peer, family)
                 assert backend or peer is node
                 if backend and peer is not node:
-                    target = Target(family, cidr, sources.get(family))
+                    target = Target(family, cidr, sources.get(family), mtu)
                     objects |= dict.fromkeys(backend.entries(fabric, node, peer, target))
                     names.append(backend.name)
             if peer is not node:

@@ -116,6 +116,17 @@ def test_packets_of_the_pod_mtu_fit_every_underlay(fabric: Fabric) -> None:
 
 @QUICK
 @given(fabrics())
+def test_direct_ipv6_routes_alone_have_the_pod_mtu(fabric: Fabric) -> None:
+    """And only where an interface of the underlay would let more through."""
+    largest = max(node.underlay_mtu for node in fabric.nodes)
+    for node in fabric.nodes:
+        for route in of_kind(plan_node(fabric, node.name), Route):
+            needs = ":" in route.dst and route.dev is None and pod_mtu(fabric) < largest
+            assert route.mtu == (pod_mtu(fabric) if needs else 0)
+
+
+@QUICK
+@given(fabrics())
 def test_each_object_comes_after_what_it_needs(fabric: Fabric) -> None:
     for node in fabric.nodes:
         plan = plan_node(fabric, node.name)

@@ -82,7 +82,7 @@ ROUTES = [
         "via": {"family": "inet6", "host": "fe80::2"},
         "protocol": "podnet",
         "metric": 112,
-        "flags": [],
+        "metrics": [{"hoplimit": 9}, {"mtu": 1450}],
         "table": "main",
     },
     {"dst": "10.64.2.0/24", "dev": "eth0", "protocol": "112", "metric": 112, "table": "7"},
@@ -231,7 +231,7 @@ def test_what_is_ours() -> None:
         # As earlier releases made them.
         Route("10.64.3.0/24", "10.64.3.1", "", "pn64", onlink=True, metric=112),
         Route("10.64.9.9/32", "192.0.2.2", "", metric=112),
-        Route("fd00::5/128", "fe80::2", "", metric=112),
+        Route("fd00::5/128", "fe80::2", "", metric=112, mtu=1450),
     )
     assert state.neighbours == (Neighbour("pn64", "10.64.3.1", "02:aa:00:00:00:01"),)
     assert state.fdb == (FdbEntry("pn64", "02:aa:00:00:00:01", "192.0.2.2"),)

@@ -17,11 +17,15 @@ from ..kernel.objects import KernelObject, Learned, Link
 @dataclass(frozen=True, slots=True)
 class Target:
     """A range of pods on a peer, and the node's own address in the pod network of that family
-    (None when it has none), which becomes the source of what the node itself sends there."""
+    (None when it has none), which becomes the source of what the node itself sends there.
+
+    ``mtu``: bytes; the pod MTU where some interface of the underlay lets more through, else 0.
+    """
 
     family: Family
     cidr: str
     src: str | None
+    mtu: int = 0
 
 
 class Backend(Protocol):

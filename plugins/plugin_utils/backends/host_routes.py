@@ -1,5 +1,11 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Direct routes: the peer's underlay address is the next hop to its pod CIDR."""
+"""Direct routes: the peer's underlay address is the next hop to its pod CIDR.
+
+Connection tracking puts the pieces of an IPv6 datagram together, and the kernel then cuts it anew
+by the MTU of the way out alone. Where that is the underlay's and above the pod MTU, the datagram
+leaves whole, and the peer's bridge must refuse it: only the sender may cut an IPv6 packet (RFC
+8200, section 5). So the route has the pod MTU. An IPv4 router may cut packets itself.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +34,8 @@ def device(fabric: Fabric, node: Node, mtu: int) -> Link | None:
 
 
 def entries(fabric: Fabric, node: Node, peer: Node, target: Target) -> list[KernelObject]:
-    return [Route(dst=target.cidr, via=peer.underlay[target.family], src=target.src or "")]
+    via, mtu = peer.underlay[target.family], target.mtu if target.family == "ipv6" else 0
+    return [Route(dst=target.cidr, via=via, src=target.src or "", mtu=mtu)]
 
 
 def learned(fabric: Fabric, node: Node, peer: Node, target: Target) -> Learned | None:

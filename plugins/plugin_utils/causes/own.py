@@ -65,8 +65,7 @@ def between(trip: Trip, node: str, peer: str) -> Iterator[Cause]:
     """What a node needs for a peer: route, neighbour, FDB entry."""
     order: dict[type, int] = {Route: 0, Neighbour: 1, FdbEntry: 2}
     objects = sorted(to_peer(trip, node, peer), key=lambda item: order[type(item)])
-    if not trip.only_large:
-        yield from _wrong(trip, node, objects)
+    yield from _wrong(trip, node, objects)
 
 
 def _family(item: Address) -> str:
@@ -109,8 +108,10 @@ def _wrong(trip: Trip, node: str, wanted: Iterable[KernelObject]) -> Iterator[Ca
             there = have.get(want.key)
             yield from _link(trip, node, want, there if isinstance(there, Link) else None)
         # What hangs on a device that is gone is gone with it: the device is the cause.
-        elif want.dev not in lost and not trip.only_large:
-            yield from _object(node, want, _there(want, have, state))
+        elif want.dev not in lost:
+            there = _there(want, have, state)
+            if (_cuts_elsewhere if trip.only_large else _differs)(want, there):
+                yield _object(node, want, there)
 
 
 def _there(
@@ -127,22 +128,25 @@ def _there(
     return want if want in same else same[0] if same else None
 
 
-def _object(node: str, want: KernelObject, have: KernelObject | None) -> Iterator[Cause]:
-    if have is not None and not _differs(want, have):
-        return
+def _object(node: str, want: KernelObject, have: KernelObject | None) -> Cause:
     dev = "" if isinstance(want, Link | Route | Sysctl) else f" dev {want.dev}"
     expected = want.add()[0]
     found = have.add()[0].args if have else "missing"
     lines = "; ".join(str(command) for command in want.add())
-    yield Cause(node, NAMES[type(want)], want.key[-1] + dev, expected.args, found, lines)
+    return Cause(node, NAMES[type(want)], want.key[-1] + dev, expected.args, found, lines)
 
 
-def _differs(want: KernelObject, have: KernelObject) -> bool:
+def _differs(want: KernelObject, have: KernelObject | None) -> bool:
     if isinstance(want, Route) and isinstance(have, Route):
         # The plan leaves the interface of a direct route to the kernel; what the node itself
         # sends from is no matter of pods.
         return (want.via, want.dev or have.dev) != (have.via, have.dev)
     return want != have
+
+
+def _cuts_elsewhere(want: KernelObject, have: KernelObject | None) -> bool:
+    """Whether large packets are refused or cut at another length, and small ones pass."""
+    return isinstance(want, Route) and isinstance(have, Route) and want.mtu != have.mtu
 
 
 def _link(trip: Trip, node: str, want: Link, have: Link | None) -> Iterator[Cause]:

@@ -13,7 +13,7 @@ from ..backends import learns
 from ..intent.model import family_of
 from ..kernel.objects import Route
 from ..kernel.state import PROTOCOL_NAMES
-from ..plan import pod_mtu
+from ..peers import pod_mtu
 from . import speakers
 from .landscape import Item, Look
 from .own import to_peer

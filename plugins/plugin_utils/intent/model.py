@@ -184,6 +184,11 @@ class Fabric:
         return min((node.underlay_mtu for node in self.nodes), default=1500)
 
     @cached_property
+    def largest_underlay_mtu(self) -> int:
+        """Bytes: the largest MTU that a node's underlay has."""
+        return max((node.underlay_mtu for node in self.nodes), default=1500)
+
+    @cached_property
     def underlay_family(self) -> Family | None:
         """Family of the packets between VTEPs: the declared one, else the first all nodes have."""
         for family in FAMILIES:

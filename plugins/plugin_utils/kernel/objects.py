@@ -179,7 +179,8 @@ class Route:
     ``dev`` is None where the kernel finds the interface by the next hop (direct routes), so
     that nobody has to know interface names. ``src`` is the node's own gateway address: what
     the node itself sends to a pod comes from an address of the pod network, and its answer
-    takes the same way back. ``metric`` is the destination's where none is given.
+    takes the same way back. ``metric`` is the destination's where none is given. ``mtu``: bytes;
+    0 where the interface's counts.
     """
 
     dst: str
@@ -188,6 +189,7 @@ class Route:
     dev: str | None = None
     onlink: bool = False
     metric: int = 0
+    mtu: int = 0
 
     def __post_init__(self) -> None:
         if not self.metric:
@@ -203,7 +205,9 @@ class Route:
         # A route read from the kernel may lack what planned ones always have.
         via = f" via {self.via}" if self.via else ""
         src = f" src {self.src}" if self.src else ""
-        return [Command("ip", f"route replace {self.dst}{via}{dev}{onlink}{src} {self._mark}")]
+        mtu = f" mtu {self.mtu}" if self.mtu else ""
+        args = f"route replace {self.dst}{via}{dev}{onlink}{src} {self._mark}{mtu}"
+        return [Command("ip", args)]
 
     def delete(self) -> list[Command]:
         return [Command("ip", f"route del {self.dst} {self._mark}")]

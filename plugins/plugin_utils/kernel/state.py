@@ -318,6 +318,7 @@ def _route(dst: str, item: Mapping[str, Any]) -> Route:
         dev=_once(str(item["dev"])) if "dev" in item else None,
         onlink="onlink" in item.get("flags", []),
         metric=int(item["metric"]),
+        mtu=next((int(one["mtu"]) for one in item.get("metrics", []) if "mtu" in one), 0),
     )
 
 

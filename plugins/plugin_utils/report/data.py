@@ -10,8 +10,7 @@ from typing import Any
 
 from ..backends import BACKENDS
 from ..intent.model import Fabric
-from ..peers import overlay_overhead
-from ..plan import pod_mtu
+from ..peers import overlay_overhead, pod_mtu
 from ..verdicts.checks import PROMISES
 from ..verdicts.problems import problems_of
 from ..verdicts.results import WORST, Result, Status

@@ -119,7 +119,7 @@ def _same_node(scene: Scene, node: Node, family: Family) -> Iterator[Check]:
 def _between(scene: Scene, node: Node, peer: Node, family: Family) -> Iterator[Check]:
     address = scene.address(peer.name, POD_A, family)
     backend = backend_of(scene.fabric, node.name, peer.name, family)
-    remedy = partial(remedy_between, scene.fabric, node, peer, family, address)
+    remedy = partial(remedy_between, scene.fabric, scene.mtu, node, peer, family, address)
     yield from _pods(scene, Way(4, backend, node, peer, family, address, remedy))
 
 

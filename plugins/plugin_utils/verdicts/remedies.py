@@ -6,22 +6,24 @@ from __future__ import annotations
 
 from ..backends import Target, serving
 from ..intent.model import Fabric, Family, Node
+from ..peers import narrower
 from .observations import Missing
 
 AGAIN = "converge puts back what is missing"
 
 
 def remedy_between(
-    fabric: Fabric, node: Node, peer: Node, family: Family, address: str | Missing
+    fabric: Fabric, mtu: int, node: Node, peer: Node, family: Family, address: str | Missing
 ) -> str:
-    """Two pods on different nodes: the lines that the way there needs, as the plan has them."""
+    """Two pods on different nodes: the lines that the way there needs, as the plan has them.
+    ``mtu``: the pod MTU."""
     if isinstance(address, Missing):
         return remedy_error(peer.name)
     backend = serving(fabric, node, peer, family)
     cidr = peer.pod_cidr(family)
     if backend is None or cidr is None:
         return f"on {node.name}: look for a route to {address}; {AGAIN}"
-    target = Target(family, cidr, node.gateway(family))
+    target = Target(family, cidr, node.gateway(family), narrower(fabric, mtu))
     objects = backend.entries(fabric, node, peer, target)
     needed = ", ".join(f"`{command}`" for item in objects for command in item.add())
     return f"{AGAIN}: {node.name} needs {needed}, and {peer.name} the same for the way back"

@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import Any
 
 from ..intent.model import Fabric, Family, Node, family_of
-from ..plan import pod_mtu
+from ..peers import pod_mtu
 from ..speakers.heard import Heard
 from .observations import Missing, Start
 from .sample import Ring, Sample

@@ -57,6 +57,7 @@ missing() {
     kind == "@route" {
       dst = $1 (index($1, "/") ? "" : arg); routed[dst] = 1
       via = word("via"); end = " proto 112 metric " word("metric")
+      if (word("mtu") != "") end = end " mtu " word("mtu")
       start = "route replace " dst (via == "" ? "" : " via " via)
       if (word("src") != "") end = " src " word("src") end
       onlink = / onlink/ ? " onlink" : ""
