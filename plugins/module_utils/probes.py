@@ -2,9 +2,10 @@
 """Probes: one loop sends all of a node's probes and waits for answers.
 
 Kinds: ``icmp`` (echo), ``tcp`` and ``udp`` (payload to the probe server, which says whom it saw),
-``mtu_pass`` (a packet of exactly ``size`` bytes that must not be fragmented arrives) and
-``mtu_exceed`` (one of ``size`` bytes does not). A lost packet is sent again, and every attempt
-counts in the result: a retry is a fact, not a secret.
+``mtu_pass`` (a packet of exactly ``size`` bytes that must not be fragmented arrives),
+``mtu_exceed`` (one of ``size`` bytes does not) and ``mtu_pieces`` (one that may be fragmented
+does). A lost packet is sent again, and every attempt counts in the result: a retry is a fact, not
+a secret.
 """
 
 from __future__ import annotations
@@ -214,7 +215,7 @@ class Loop:
         return probe.talk
 
     def _echo_for(self, probe: Probe) -> Echo:
-        family, whole = int(probe.family), probe.kind.startswith("mtu_")
+        family, whole = int(probe.family), probe.kind in ("mtu_pass", "mtu_exceed")
         key = (probe.target["from"], family, whole)
         if key not in self.echoes:
             self.enter(key[0])

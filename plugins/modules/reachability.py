@@ -69,7 +69,7 @@ options:
       kind:
         description: Kind of probe.
         type: str
-        choices: [icmp, tcp, udp, mtu_pass, mtu_exceed]
+        choices: [icmp, tcp, udp, mtu_pass, mtu_exceed, mtu_pieces]
         required: true
       address:
         description: Where to.
@@ -79,7 +79,8 @@ options:
         description: Port, for TCP and UDP.
         type: int
       size:
-        description: Length of the IP packet in bytes, for V(mtu_pass) and V(mtu_exceed).
+        description: Length of the IP packet in bytes, for the kinds V(mtu_pass), V(mtu_exceed) and
+          V(mtu_pieces).
         type: int
   pods:
     description: Names of the two probe pods, V(a) and V(b).
@@ -200,7 +201,7 @@ TARGET = {
     "from": {"type": "str", "choices": ["a", "b", "node"], "required": True},
     "kind": {
         "type": "str",
-        "choices": ["icmp", "tcp", "udp", "mtu_pass", "mtu_exceed"],
+        "choices": ["icmp", "tcp", "udp", "mtu_pass", "mtu_exceed", "mtu_pieces"],
         "required": True,
     },
     "address": {"type": "str", "required": True},

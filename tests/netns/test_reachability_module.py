@@ -15,7 +15,7 @@ from podnode import POD_MTU, PodNode, conflist
 A = {"ipv4": "10.64.1.2", "ipv6": "fd00:64:1::2"}
 B = {"ipv4": "10.64.1.3", "ipv6": "fd00:64:1::3"}
 GATEWAY = {"ipv4": "10.64.1.1", "ipv6": "fd00:64:1::1"}
-KINDS = ("icmp", "tcp", "udp", "mtu_pass", "mtu_exceed")
+KINDS = ("icmp", "tcp", "udp", "mtu_pass", "mtu_exceed", "mtu_pieces")
 FAMILIES = ("ipv4", "ipv6")
 
 
@@ -33,7 +33,7 @@ def started(node: PodNode) -> PodNode:
 
 
 def target(place: str, kind: str, address: str, size: int = POD_MTU, **more: Any) -> dict[str, Any]:
-    size += kind == "mtu_exceed"
+    size += kind in ("mtu_exceed", "mtu_pieces")
     base = {"id": f"{place} {kind} {address}", "from": place, "kind": kind, "address": address}
     return {**base, "port": 7717, "size": size, **more}
 

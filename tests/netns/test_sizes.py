@@ -103,10 +103,16 @@ def test_datagrams_of_every_size_arrive(scene: Scene, name: str, family: str) ->
 def test_a_route_without_the_mtu_loses_some_and_is_put_back(scene: Scene) -> None:
     scene.as_before()
     assert scene.lost("same", V6) == [*range(1451, 1501)]
+    said = scene.fleet.play("verify")
+    assert said.returncode == 2
+    bad = {r["id"] for r in scene.fleet.results() if r["status"] == "failure"}
+    assert bad == {f"mtu_pieces/ipv6/{ONE}/{TWO}", f"mtu_pieces/ipv6/{TWO}/{ONE}"}
+    assert f"CAUSE {ONE}: route fd00:64:0:2::/64" in said.stdout
     for node in (ONE, TWO):
         assert "put back: ip route replace" in scene.fleet.ssh(node, "podnet-node heal")
     assert scene.mtu_of_routes() == [["mtu", "1450"]] * 2
     assert scene.lost("same", V6) == []
+    scene.fleet.play("verify", check=True)
 
 
 def lost_during(scene: Scene, sizes: list[int], playbook: str) -> tuple[str, int, list[int]]:

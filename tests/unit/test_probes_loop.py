@@ -30,6 +30,7 @@ def outcome(made: probes.Probe) -> dict[str, Any]:
 def test_size_is_that_of_the_ip_packet(address: str, headers: int) -> None:
     assert len(probe("mtu_pass", address, 1450).payload) == 1450 - headers
     assert len(probe("mtu_exceed", address, 1451).payload) == 1451 - headers
+    assert len(probe("mtu_pieces", address, 1451).payload) == 1451 - headers
     assert len(probe("icmp", address, 1450).payload) == probes.PAYLOAD["icmp"]
 
 
@@ -38,6 +39,7 @@ def test_size_is_that_of_the_ip_packet(address: str, headers: int) -> None:
     [
         ("icmp", True, None),
         ("mtu_pass", True, None),
+        ("mtu_pieces", True, None),
         ("mtu_exceed", False, "a packet of 1450 bytes was delivered"),
     ],
 )
@@ -55,7 +57,8 @@ def test_answer_of_an_earlier_attempt_that_had_failed_has_no_error() -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "ok"), [("icmp", False), ("mtu_pass", False), ("mtu_exceed", True)]
+    ("kind", "ok"),
+    [("icmp", False), ("mtu_pass", False), ("mtu_exceed", True), ("mtu_pieces", False)],
 )
 def test_silent(kind: str, ok: bool) -> None:
     made = probe(kind)
@@ -66,7 +69,9 @@ def test_silent(kind: str, ok: bool) -> None:
     assert outcome(made)["error"] == "Connection refused"
 
 
-@pytest.mark.parametrize(("kind", "ok"), [("mtu_pass", False), ("mtu_exceed", True)])
+@pytest.mark.parametrize(
+    ("kind", "ok"), [("mtu_pass", False), ("mtu_exceed", True), ("mtu_pieces", False)]
+)
 def test_too_long_is_not_tried_again(kind: str, ok: bool) -> None:
     made = probe(kind)
     loop = probes.Loop(attempts=5, timeout=1, enter=lambda place: None)

@@ -94,6 +94,7 @@ def test_refusals_that_are_not_ours() -> None:
         ({"kind": "udp", "port": 0}, "udp needs a port"),
         ({"kind": "udp", "port": 65536}, "udp needs a port"),
         ({"kind": "mtu_pass"}, "mtu_pass needs a size from 29"),
+        ({"kind": "mtu_pieces"}, "mtu_pieces needs a size from 29"),
         ({"kind": "mtu_pass", "size": 28}, "mtu_pass needs a size from 29"),
         ({"kind": "mtu_exceed", "size": 48, "address": "::1"}, "needs a size from 49"),
         ({"kind": "mtu_exceed", "size": 65536}, "needs a size"),

@@ -75,6 +75,25 @@ def test_every_ordered_pair_and_family_is_judged_for_every_kind() -> None:
     assert {r.promise for r in results} == {1, 2, 3, 4, 5}
 
 
+@pytest.mark.parametrize(
+    ("more", "sent"),
+    [
+        ({}, True),
+        ({"podnet_mode": "vxlan"}, False),
+        ({"sizes": (3,)}, False),
+        ({"sizes": (3,), "podnet_mtu": 1400}, True),
+        ({"families": ("ipv4",)}, False),
+    ],
+)
+def test_pieces_are_sent_where_routes_have_the_mtu(more: dict[str, Any], sent: bool) -> None:
+    fabric = fabric_of(**more)
+    results = [r for r in healthy(fabric).judge() if r.kind == "mtu_pieces"]
+    segment = {node.name: node.segment for node in fabric.nodes}
+    direct = {(a, b) for a in segment for b in segment if a != b and segment[a] == segment[b]}
+    assert {(r.source, r.target) for r in results} == (direct if sent else set())
+    assert {(r.family, r.backend) for r in results} <= {("ipv6", "host_routes")}
+
+
 def test_probes_of_a_node_are_what_is_promised() -> None:
     targets = targets_of(HEALTHY.scene(), "node-01")
     sizes = {t["kind"]: t["size"] for t in targets}

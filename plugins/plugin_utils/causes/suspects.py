@@ -18,7 +18,7 @@ from ..verdicts.scene import POD_A
 from .landscape import Look
 from .rules import Ruleset
 
-MTU_KINDS = frozenset({"mtu_pass", "mtu_exceed"})
+MTU_KINDS = frozenset({"mtu_pass", "mtu_exceed", "mtu_pieces"})
 TO_NODE = "underlay"
 
 

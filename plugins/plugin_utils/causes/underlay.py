@@ -79,7 +79,7 @@ def between(
     if one == two or not trips:
         return None
     name = f"{one} - {two}"
-    if only_large(kinds):
+    if only_large(kinds) and kinds != {"mtu_pieces"}:
         mtu = min(scene.fabric.by_name[n].underlay_mtu for n in pair)
         text = "raise its MTU, or declare the smaller one in podnet_underlay_mtu"
         return Cause(one, "underlay", name, f"packets of {mtu} bytes pass", "smaller only", text)

@@ -14,6 +14,7 @@ from functools import partial
 from typing import Any
 
 from ..intent.model import Fabric, Family, Node, family_of
+from ..peers import narrower
 from ..plan import backend_of
 from .observations import Missing
 from .remedies import (
@@ -120,7 +121,12 @@ def _between(scene: Scene, node: Node, peer: Node, family: Family) -> Iterator[C
     address = scene.address(peer.name, POD_A, family)
     backend = backend_of(scene.fabric, node.name, peer.name, family)
     remedy = partial(remedy_between, scene.fabric, scene.mtu, node, peer, family, address)
-    yield from _pods(scene, Way(4, backend, node, peer, family, address, remedy))
+    way = Way(4, backend, node, peer, family, address, remedy)
+    yield from _pods(scene, way)
+    # The plan gives these ways an MTU of their own (backends/host_routes.py).
+    if backend == "host_routes" and family == "ipv6" and narrower(scene.fabric, scene.mtu):
+        text = f"a packet of {scene.mtu + 1} bytes arrives in pieces"
+        yield _probing(way, "mtu_pieces", text, promise=5, size=scene.mtu + 1)
 
 
 @dataclass(frozen=True, slots=True)

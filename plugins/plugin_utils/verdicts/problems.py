@@ -16,7 +16,7 @@ from .results import OUTSIDE, Result, Status
 
 SHOWN = 3
 # What to show of many: the plainest kind first.
-ORDER = ("tcp", "udp", "icmp", "source", "mtu_pass", "mtu_exceed")
+ORDER = ("tcp", "udp", "icmp", "source", "mtu_pass", "mtu_exceed", "mtu_pieces")
 
 
 @dataclass(frozen=True, slots=True)
