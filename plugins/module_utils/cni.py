@@ -44,7 +44,7 @@ def find_conflist(folder: str) -> str:
     else:
         found = "none"
     if not names:
-        remedy = "run the playbook podnet.fabric.converge"
+        remedy = "run podnet.fabric.site"
         raise CniError(message(folder, "no CNI configuration", "a *.conflist", found, remedy))
     return os.path.join(folder, names[0])
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from ..intent.model import family_of
 from ..kernel.objects import Address, FdbEntry, KernelObject, Link, Neighbour, Route, Sysctl
 from ..kernel.state import State
-from .suspects import MTU_KINDS, Cause, Scene, Trip
+from .suspects import ANEW, MTU_KINDS, Cause, Scene, Trip, applied
 
 NAMES: Mapping[type, str] = {
     Link: "device",
@@ -45,10 +45,10 @@ def on_node(trip: Trip, node: str) -> Iterator[Cause]:
 
 def table(scene: Scene, node: str) -> Iterator[Cause]:
     """podnet's own nftables table, as it was loaded."""
-    state = scene.looks[node].state
-    if not state.nft_loaded:
-        found = "somebody changed it" if state.nft_present else "missing"
-        repair = "podnet-node heal, or converge"
+    look = scene.looks[node]
+    if not look.state.nft_loaded:
+        found = "somebody changed it" if look.state.nft_present else "missing"
+        repair = "podnet-node heal, or converge" if applied(look) else ANEW
         yield Cause(node, "nftables table", "inet podnet", "as podnet loaded it", found, repair)
 
 

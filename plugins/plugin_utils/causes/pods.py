@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections.abc import Iterator
 
 from .. import node as node_room
@@ -11,9 +12,16 @@ from ..intent.model import family_of
 from ..verdicts.observations import Missing
 from ..verdicts.scene import POD_A
 from .landscape import Look
-from .suspects import Cause, Scene, Trip
+from .suspects import ANEW, Cause, Scene, Trip, applied
 
 _CURRENT = "/etc/podnet/current/"
+# What `node_python` says where nothing was answered: by the shell's codes there is no such program,
+# or none that runs, and what no Python 3.8 says of podnet's code is said by an older one.
+_PYTHON = re.compile(r"Python \S+ or newer gave no answer \(exit code (\d+)\): (.*)")
+_NOT_FOUND = ("2", "126", "127")
+_OLDER = ("SyntaxError", "ImportError", "ModuleNotFoundError", "No module named")
+# A message of what runs on nodes (`cni.message`), on one line.
+_MESSAGE = re.compile(r"(.*?) expected: (.*?) found: (.*?) do: (.*)")
 
 
 def ready(scene: Scene, node: str) -> Cause | None:
@@ -26,15 +34,47 @@ def ready(scene: Scene, node: str) -> Cause | None:
         )
         text = f"bring {node} back, or make it reachable for Ansible, and verify again"
         return Cause(node, "node", node, "an answer", reason, text)
+    errors = [start.reason] if isinstance(start, Missing) else list(start.errors)
+    if errors:
+        for cause in (*_python(node, errors[0]), *_nothing(node, look)):
+            return cause
     for cause in (*_plugins(scene, node, look), *_conflist(scene, node, look)):
         return cause
-    errors = [start.reason] if isinstance(start, Missing) else list(start.errors)
     if not errors:
         return None
     for cause in _range(scene, node, look):
         return cause
-    text = f"see what the plugins say on {node}, and verify again"
-    return Cause(node, "pods", POD_A, "probe pods that start", errors[0], text)
+    return _said(node, errors[0])
+
+
+def _python(node: str, error: str) -> Iterator[Cause]:
+    """Whoever has no Python of this age starts nothing, whatever else is missing."""
+    found = _PYTHON.fullmatch(error)
+    if found and (found[1] in _NOT_FOUND or any(word in found[2] for word in _OLDER)):
+        repair = (
+            "install Python 3.8 or newer there (podnet.fabric.bootstrap), or correct "
+            "ansible_python_interpreter"
+        )
+        text = f"exit code {found[1]}: {found[2]}"
+        yield Cause(node, "program", "python3", "Python 3.8 or newer", text, repair)
+
+
+def _nothing(node: str, look: Look) -> Iterator[Cause]:
+    """No generation: podnet was never there, or was reset."""
+    if not applied(look):
+        texts = ("in /etc/podnet/current", "none; podnet was not applied here", ANEW)
+        yield Cause(node, "definitions", "of podnet", *texts)
+
+
+def _said(node: str, error: str) -> Cause:
+    """The error with its own remedy, where it has one. Nothing in it names the node, so that
+    nodes with the same trouble are one cause."""
+    text = error.removeprefix(f"{POD_A}: ")
+    if (message := _MESSAGE.fullmatch(text)) is None:
+        remedy = "see what the plugins say there, and verify again"
+        return Cause(node, "pods", POD_A, "probe pods that start", text, remedy)
+    what, expected, found, remedy = message.groups()
+    return Cause(node, "pods", POD_A, expected, f"{what}: {found}", remedy)
 
 
 def _plugins(scene: Scene, node: str, look: Look) -> Iterator[Cause]:

@@ -18,7 +18,7 @@ from ..speakers.heard import DAEMONS, Heard
 from ..speakers.look import PLANNED
 from ..speakers.wanted import Session, as_planned
 from . import filters, underlay
-from .suspects import Cause, Scene, Trip
+from .suspects import ANEW, Cause, Scene, Trip, applied
 
 Certain = tuple[Cause, bool]
 Link = tuple[str, str]
@@ -44,7 +44,13 @@ def daemons(scene: Scene, node: str) -> Iterator[Certain]:
     heard = scene.heard.get(node)
     for name in DAEMONS if heard else ():
         if heard and name not in heard.daemons:
-            yield Cause(node, "daemon", name, "running", "not there", "podnet-node heal"), True
+            yield Cause(node, "daemon", name, "running", "not there", _heal(scene, node)), True
+
+
+def _heal(scene: Scene, node: str) -> str:
+    """What starts podnet's FRR; of a node that was not looked at, what is usual."""
+    look = scene.looks.get(node)
+    return "podnet-node heal" if look is None or applied(look) else ANEW
 
 
 def session(scene: Scene, node: str, wanted: Session) -> Iterator[Certain]:

@@ -20,12 +20,19 @@ from .rules import Ruleset
 
 MTU_KINDS = frozenset({"mtu_pass", "mtu_exceed", "mtu_pieces"})
 TO_NODE = "underlay"
+# What makes a node whole that has nothing of podnet; `podnet-node` is not there to heal it.
+ANEW = "run podnet.fabric.site"
 
 
 def only_large(kinds: frozenset[str]) -> bool:
     """Whether small packets pass. The payload of the TCP probe fills whole segments, so that it is
     lost with them; the source that a far side saw is read from TCP and UDP."""
     return bool(kinds & MTU_KINDS) and kinds <= MTU_KINDS | {"tcp", "source"}
+
+
+def applied(look: Look) -> bool:
+    """Whether podnet's definitions are on the node."""
+    return look.state.generation is not None
 
 
 @dataclass(frozen=True, slots=True)

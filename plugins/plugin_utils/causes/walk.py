@@ -109,9 +109,10 @@ def disagreements(
 
 def _of_outside(scene: Scene, result: Result) -> Iterable[Cause]:
     """Beyond the fleet nobody is asked: it is podnet's table, or nothing that can be named here;
-    what other pairs need, too, is named by them."""
+    what other pairs need, too, is named by them. Without pods nothing was asked."""
     if result.source in scene.looks:
-        yield from own.table(scene, result.source)
+        cause = pods.ready(scene, result.source)
+        yield from [cause] if cause else own.table(scene, result.source)
 
 
 def _of_pair(
