@@ -19,7 +19,8 @@ from ..plugin_utils.bootstrap import (
     install_script,
     look_script,
     packages,
-    words,
+    still_missing,
+    told,
 )
 from ..plugin_utils.cni_install import RefusedError
 
@@ -37,14 +38,15 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types
         result = super().run(tmp, task_vars)
         _validation, args = self.validate_argument_spec(SPEC)
         try:
-            return {**result, **self._bootstrap(args)}
+            name = str((task_vars or {})["inventory_hostname"])
+            return {**result, **self._bootstrap(args, name)}
         except RefusedError as error:
             return {**result, "failed": True, "msg": str(error)}
         except OSError as error:
             msg = f"podnet_bootstrap_files: {error.filename}: {error.strerror}"
             return {**result, "failed": True, "msg": msg}
 
-    def _bootstrap(self, args: dict[str, Any]) -> dict[str, Any]:
+    def _bootstrap(self, args: dict[str, Any], name: str) -> dict[str, Any]:
         """
         Raises:
             RefusedError: what the node or the arguments lack.
@@ -56,21 +58,16 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types
         if not node.missing:
             return {"changed": False, "packages": []}
         names = packages(node)
-        told = {
-            "changed": True,
-            "packages": list(names),
-            "podnet_lines": [f"lacked {words(node.missing)}; installed: {words(names)}"],
-        }
+        line = told(name, node.missing, names, self._task.check_mode)
+        done = {"changed": True, "packages": list(names), "podnet_lines": [line]}
         if self._task.check_mode:
-            return told
+            return done
         self._run(install_script(node.manager, names, source), "the packages cannot be installed")
         left = self._look(args).missing
         if left:
-            raise RefusedError(
-                f"after the installation of {words(names)} the node still has no {words(left)}; "
-                "name the folder of the CNI plugins (podnet_cni_bin_dir), or add files"
-            )
-        return told
+            found = still_missing(name, left, names, args["bin_dir"], bool(source.files))
+            raise RefusedError("\n\n".join(map(str, found)))
+        return done
 
     def _look(self, args: dict[str, Any]) -> Found:
         text = look_script(args["bin_dir"], args["python"], args["frr"])

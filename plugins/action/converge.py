@@ -16,7 +16,16 @@ from ..plugin_utils.compare import Compared, Terms, compare, plans_of
 from ..plugin_utils.exchange import Exchange, called, other_batches
 from ..plugin_utils.fleet.gate import Ask, Decision, decide
 from ..plugin_utils.fleet.preview import table
-from ..plugin_utils.fleet.words import HELD, OVER, elsewhere, failure, sentence, stays, unfinished
+from ..plugin_utils.fleet.words import (
+    HELD,
+    OVER,
+    elsewhere,
+    failure,
+    sentence,
+    stays,
+    unfinished,
+    unreadable,
+)
 from ..plugin_utils.frr import with_password
 from ..plugin_utils.intent.model import Fabric
 from ..plugin_utils.intent.problems import ProblemsError
@@ -153,8 +162,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types
             if isinstance(node, Compared):
                 found[name] = node
                 continue
-            why = f"{node}. {answers[name].stderr.strip()}"
-            unread[name] = _unread(f"{name}: the node's state cannot be read: {why}")
+            unread[name] = _unread(unreadable(name, str(node), answers[name].stderr.strip()))
         return found
 
     def _is_over(self, have: State) -> bool:
@@ -350,6 +358,8 @@ def _asked(variables: dict[str, Any], args: dict[str, Any], number: int) -> Ask:
         # A survey answers with an empty text where there is none.
         released=frozenset(map(str, filter(None, ask["released"]))),
         install=ask["install"] != "none",
+        # The role asks for these again when it has installed CNI plugins there.
+        tried=frozenset(args["only"]),
         absent=args["state"] == "absent",
         number=number,
     )

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from .cni_install import RefusedError
+from .intent.problems import Problem
 
 MANAGERS = ("apt", "dnf")
 # Program → its package in Debian and its like, and in Fedora, RHEL and theirs.
@@ -132,6 +133,45 @@ def packages(node: Found) -> tuple[str, ...]:
     which = MANAGERS.index(node.manager)
     names = [MORE.get(name) or (PACKAGES[name][which],) for name in node.missing]
     return tuple(dict.fromkeys(name for of in names for name in of))
+
+
+def by_hand(programs: Iterable[str]) -> str:
+    """The packages of programs, for a person: `mawk (Fedora, RHEL: gawk)`."""
+    pairs = [PACKAGES.get(name, (name, name)) for name in programs]
+    debian, other = (list(dict.fromkeys(pair[which] for pair in pairs)) for which in (0, 1))
+    return words(debian) + (f" (Fedora, RHEL: {words(other)})" if other != debian else "")
+
+
+def told(node: str, lacks: Sequence[str], names: Sequence[str], check_mode: bool) -> str:
+    """One line for a person: what a node lacks, and what is done about it."""
+    verbs = ("lacks", "would install") if check_mode else ("lacked", "installed")
+    return f"{node} {verbs[0]} {words(lacks)}: {verbs[1]} {words(names)}"
+
+
+def still_missing(
+    node: str, left: Sequence[str], names: Sequence[str], bin_dir: str, files: bool
+) -> list[Problem]:
+    """What an installation that ended well has not brought. The package manager does nothing
+    where a package is there and its files are not."""
+    what = f"still missing after the installation of {words(names)}"
+    problems = []
+    if programs := [name for name in left if name not in MORE]:
+        texts = ("the programs in PATH", "no " + words(programs))
+        problems.append((f"{node}: PATH", *texts, _again(by_hand(programs), files)))
+    if PLUGINS in left:
+        remedy = _again(words(MORE[PLUGINS]), files) + "; or set podnet_cni_bin_dir to their folder"
+        texts = ("the plugin bridge", "no such program")
+        problems.append((f"{node}: podnet_cni_bin_dir {bin_dir}", *texts, remedy))
+    if FRR in left:
+        texts = ("bgpd and frr-reload.py", "not both of them")
+        problems.append((f"{node}: /usr/lib/frr", *texts, _again(words(MORE[FRR]), files)))
+    return [Problem(where, what, *texts) for where, *texts in problems]
+
+
+def _again(names: str, files: bool) -> str:
+    if files:
+        return f"add {names} to podnet_bootstrap_files; where it is installed already, reinstall it"
+    return f"reinstall {names}: the package is there, and its files are not"
 
 
 def check(source: Source) -> None:

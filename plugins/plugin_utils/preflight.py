@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from .backends import learns
+from .bootstrap import by_hand
 from .conflist import plugins_of
 from .intent.model import Fabric
 from .intent.problems import Problem, few
@@ -18,6 +19,11 @@ from .kernel.state import State
 from .plan import NodePlan
 
 PLUGINS_MISSING = "CNI plugins are missing"
+# After podnet has tried: a package manager does nothing where its package is there.
+PLUGINS_STILL_MISSING = (
+    "what was installed has not brought them there: reinstall the package, or take an archive that "
+    "has them; or set podnet_cni_bin_dir to their folder"
+)
 
 
 def preflight(fabric: Fabric, plan: NodePlan, have: State) -> list[Problem]:
@@ -74,9 +80,9 @@ def _tools(name: str, have: State) -> Iterator[Problem]:
         yield Problem(
             name,
             "programs are missing on the node",
-            "ip, bridge (iproute2), nft (nftables), awk, sed, sha256sum",
+            "ip, bridge, nft, awk, sed, sha256sum",
             "no " + ", ".join(have.missing_tools),
-            "install the packages iproute2 and nftables",
+            f"run podnet.fabric.bootstrap, or install {by_hand(have.missing_tools)}",
         )
 
 

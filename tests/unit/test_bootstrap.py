@@ -13,13 +13,18 @@ from ansible_collections.podnet.fabric.plugins.plugin_utils.bootstrap import (
     PLUGINS,
     Found,
     Source,
+    by_hand,
     check,
     found,
     install_script,
     look_script,
     packages,
+    still_missing,
+    told,
 )
 from ansible_collections.podnet.fabric.plugins.plugin_utils.cni_install import RefusedError
+from ansible_collections.podnet.fabric.plugins.plugin_utils.kernel.state import State
+from ansible_collections.podnet.fabric.plugins.plugin_utils.preflight import preflight_nothing
 
 # A package manager that says what it was asked for, and what its last arguments hold.
 FAKE = """#!/bin/sh
@@ -159,3 +164,40 @@ def test_frr_is_asked_for_and_its_own_service_kept_quiet() -> None:
     files = {"frr_8.4_amd64.deb": b""}
     assert b"exit 101" in install_script("apt", ["mawk"], Source(files=files))
     assert b"exit 101" not in install_script("apt", ["mawk"], Source())
+
+
+def test_a_program_that_is_missing_has_its_own_package() -> None:
+    assert by_hand(["nft"]) == "nftables"
+    assert by_hand(["awk"]) == "mawk (Fedora, RHEL: gawk)"
+    assert (
+        by_hand(["ip", "bridge", "nft"]) == "iproute2, nftables (Fedora, RHEL: iproute, nftables)"
+    )
+    (problem,) = preflight_nothing("node-1", State(missing_tools=("awk",)))
+    assert problem.found == "no awk"
+    remedy = "run podnet.fabric.bootstrap, or install mawk (Fedora, RHEL: gawk)"
+    assert problem.remedy == remedy
+
+
+def test_a_line_says_whose_packages_and_whether_they_are_installed() -> None:
+    assert told("gamma", ["nft"], ["nftables"], True) == "gamma lacks nft: would install nftables"
+    assert told("gamma", ["nft"], ["nftables"], False) == "gamma lacked nft: installed nftables"
+
+
+@pytest.mark.parametrize(
+    ("left", "where", "remedy"),
+    [
+        ("python3", "node-1: PATH", "reinstall python3: the package is there"),
+        (PLUGINS, "node-1: podnet_cni_bin_dir /x", "reinstall containernetworking-plugins: "),
+        (FRR, "node-1: /usr/lib/frr", "reinstall frr, frr-pythontools: "),
+    ],
+)
+def test_what_is_missing_after_an_installation_says_what_to_do(
+    left: str, where: str, remedy: str
+) -> None:
+    (problem,) = still_missing("node-1", [left], ["python3", "nftables"], "/x", False)
+    assert problem.where == where and problem.remedy.startswith(remedy)
+    assert problem.what == "still missing after the installation of python3, nftables"
+    assert ("podnet_cni_bin_dir" in problem.remedy) == (left == PLUGINS)
+    (sent,) = still_missing("node-1", [left], ["nftables"], "/x", True)
+    assert "to podnet_bootstrap_files" in sent.remedy
+    assert len(still_missing("node-1", ["nft", PLUGINS, FRR], ["nftables"], "/x", False)) == 3

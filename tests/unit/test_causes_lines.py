@@ -48,6 +48,13 @@ def device(*nodes: str) -> Found:
     return [(Cause(node, *texts), (f"tcp/ipv4/node-01/{node}",)) for node in nodes]
 
 
+def test_a_probe_pod_is_no_node_of_a_pair() -> None:
+    ((cause, _ids),) = device("node-1")
+    ids = ("address/ipv4/node-1/podnet-verify-a", "tcp/ipv4/node-2/node-1")
+    (group,) = alike([(cause, ids)])
+    assert group.ways == "node-1 ↔ node-1, node-1 ↔ node-2"
+
+
 def test_the_underlay_between_two_racks_is_named_once() -> None:
     for kinds in KINDS:
         assert len(paths(kinds)) == 9

@@ -94,6 +94,10 @@ def test_an_error_of_a_pod_keeps_its_own_remedy() -> None:
     assert cause.expected == "a *.conflist"
     assert cause.found.startswith("/nowhere: no CNI configuration: ")
     assert cause.repair == "run podnet.fabric.site"
+    start = failed(no_conflist())
+    assert isinstance(start, Started)
+    assert start.said.startswith(f"{POD_A}: /nowhere: no CNI configuration: ")
+    assert "do:" not in start.said
     cause = cause_of(failed("something else"), APPLIED)
     assert (cause.expected, cause.found) == ("probe pods that start", "something else")
     assert "the plugins say there" in cause.repair

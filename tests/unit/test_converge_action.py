@@ -201,3 +201,26 @@ def test_a_full_disk_takes_nothing_back_once_nodes_keep_the_change(
     nodes = Nodes()
     done = change(tmp_path, nodes, list(PHASES), WINDOW, keep=True)
     assert nodes.steps == list(STEPS[:5]) and not done.get("failed") and not done["kept"]
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "Missing sudo password",
+        "sudo: a password is required",
+        "podnet is not in the sudoers file.",
+        "Sorry, user podnet is not allowed to execute '/bin/sh' as root on one.",
+    ],
+)
+def test_a_user_who_cannot_become_root_is_told_both_ways(said: str) -> None:
+    text = words.unreadable("one", "the answer ends too early: ''", said)
+    assert text.startswith("one: the user cannot become root without a password\n    expected: ")
+    assert f"    found:    {said}\n    do:       " in text
+    assert "docs/least-privilege.md" in text and "--ask-become-pass" in text
+
+
+def test_an_answer_that_breaks_off_is_told_as_it_is() -> None:
+    text = words.unreadable("one", "the answer ends too early: ''", "sh: syntax error")
+    assert text == (
+        "one: the node's state cannot be read: the answer ends too early: ''. sh: syntax error"
+    )

@@ -151,7 +151,8 @@ def test_what_a_spreadsheet_leaves_empty_is_none(tmp_path: Path) -> None:
     [
         ("\nname,,\na,,x\n", ["line 3", "a column without a heading"]),
         ("", ["no column has the nodes' names"]),
-        ("host,pod_cidrs\na,10.64.1.0/24\n", ["no column has the nodes' names"]),
+        ("host,pod_cidrs\na,10.64.1.0/24\n", ["the nodes' names", "add it, or map one"]),
+        ("name;pod_cidrs\na;10.64.1.0/24\n", ["the nodes' names", "commas between columns"]),
         ("name,podnet_pod_cidr\na,x\n", ["not a node variable", "write podnet_pod_cidrs"]),
         ("name,segmnt\na,x\n", ["not a node variable", "write podnet_segment"]),
         ("name,pod_cidr\na,x\n", ["not a node variable", "write podnet_pod_cidrs"]),

@@ -9,9 +9,12 @@ from dataclasses import dataclass
 
 from ..intent.problems import few
 from ..verdicts.problems import Problem
+from ..verdicts.scene import POD_A, POD_B
 from ..verdicts.summary import MESSAGE, SHOWN, fact_lines, wrapped
 from .suspects import Cause
 from .underlay import PATHS
+
+PODS = (POD_A, POD_B)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +40,9 @@ class Alike:
     @property
     def ways(self) -> str:
         """The pairs of nodes concerned: the first ones, and how many more there are."""
-        pairs = sorted({tuple(sorted(id.split("/", 3)[2:4])) for id in self.ids})
+        ends = (id.split("/", 3)[2:4] for id in self.ids)
+        # What concerns one node alone has a pod of it, or nothing, in the other's place.
+        pairs = sorted({tuple(sorted((a, a if b in PODS else b))) for a, b in ends})
         return few([f"{one} ↔ {two}" for one, two in pairs])
 
 

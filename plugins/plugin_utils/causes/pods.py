@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 from .. import node as node_room
 from ..intent.model import family_of
-from ..verdicts.observations import Missing
+from ..verdicts.observations import MESSAGE, Missing
 from ..verdicts.scene import POD_A
 from .landscape import Look
 from .suspects import ANEW, Cause, Scene, Trip, applied
@@ -20,8 +20,6 @@ _CURRENT = "/etc/podnet/current/"
 _PYTHON = re.compile(r"Python \S+ or newer gave no answer \(exit code (\d+)\): (.*)")
 _NOT_FOUND = ("2", "126", "127")
 _OLDER = ("SyntaxError", "ImportError", "ModuleNotFoundError", "No module named")
-# A message of what runs on nodes (`cni.message`), on one line.
-_MESSAGE = re.compile(r"(.*?) expected: (.*?) found: (.*?) do: (.*)")
 
 
 def ready(scene: Scene, node: str) -> Cause | None:
@@ -70,7 +68,7 @@ def _said(node: str, error: str) -> Cause:
     """The error with its own remedy, where it has one. Nothing in it names the node, so that
     nodes with the same trouble are one cause."""
     text = error.removeprefix(f"{POD_A}: ")
-    if (message := _MESSAGE.fullmatch(text)) is None:
+    if (message := MESSAGE.fullmatch(text)) is None:
         remedy = "see what the plugins say there, and verify again"
         return Cause(node, "pods", POD_A, "probe pods that start", text, remedy)
     what, expected, found, remedy = message.groups()

@@ -8,8 +8,8 @@ what must not happen, in which order nodes switch, and which number the new gene
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any
 
@@ -21,7 +21,7 @@ from ..kernel.answer import unpacked
 from ..kernel.state import State
 from ..peers import Retiring
 from ..plan import plan_fleet
-from ..preflight import PLUGINS_MISSING
+from ..preflight import PLUGINS_MISSING, PLUGINS_STILL_MISSING
 from ..settle import settle
 from . import ranges, segments
 from .phases import out_of_order, restrict
@@ -44,6 +44,7 @@ class Ask:
         lost: nodes that are declared gone, so that nobody waits for them.
         released: old pod CIDRs that no pod has an address of any more, by somebody's word.
         install: whether missing CNI plugins are going to be installed.
+        tried: nodes on which that has just been done.
         absent: whether the nodes shall have nothing; then the fleet has no say.
         number: the lowest that a new generation may have; see `numbers.py`.
     """
@@ -57,6 +58,7 @@ class Ask:
     lost: frozenset[str] = frozenset()
     released: frozenset[str] = frozenset()
     install: bool = False
+    tried: frozenset[str] = frozenset()
     absent: bool = False
     number: int = 0
 
@@ -104,10 +106,8 @@ def decide(
     if not ask.absent:
         notes += ranges.unknown(fabric, states, ask.lost.union(runs))
     problems += [*astray, *out_of_order(runs, ask.phases)]
-    for run in runs.values():
-        known = ask.install and run["missing_plugins"]
-        of_node = [Problem(**item) for item in run["problems"]]
-        problems += [p for p in of_node if not (known and p.what == PLUGINS_MISSING)]
+    for name, run in runs.items():
+        problems += _of_node(run, ask.install, name in ask.tried)
         notes += run["warnings"]
         restrict(run, ask.phases)
         run["window"] = ask.confirm_seconds if interesting else 0
@@ -125,6 +125,17 @@ def decide(
         missing=tuple(name for name, run in runs.items() if run["missing_plugins"]),
         digest=digest,
     )
+
+
+def _of_node(run: Mapping[str, Any], install: bool, tried: bool) -> Iterator[Problem]:
+    """What preflight has found; missing plugins by whether they will be, or were, installed."""
+    for problem in (Problem(**item) for item in run["problems"]):
+        if problem.what != PLUGINS_MISSING:
+            yield problem
+        elif tried:
+            yield replace(problem, remedy=PLUGINS_STILL_MISSING)
+        elif not (install and run["missing_plugins"]):
+            yield problem
 
 
 def states_of(fabric: Fabric, runs: Mapping[str, Any]) -> dict[str, State]:

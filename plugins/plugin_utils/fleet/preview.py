@@ -34,7 +34,7 @@ def differences(runs: Mapping[str, Any], limit: int = 12) -> list[str]:
     found = []
     for name, run in sorted(runs.items()):
         lines = [
-            f"{name}: {WORDS[phase]}: {line.removesuffix(f'    # {WORDS[phase]}')}"
+            f"{name}: {WORDS[phase]}: {_without(line, WORDS[phase])}"
             for phase in run["phases"]
             for line in run["shown"][phase]
         ]
@@ -43,6 +43,12 @@ def differences(runs: Mapping[str, Any], limit: int = 12) -> list[str]:
         found += lines[:limit]
         found += [f"{name}: and {more} more (.podnet/status.json has all)"] if more > 0 else []
     return found
+
+
+def _without(line: str, word: str) -> str:
+    """A line without a reason that says no more than the word before it."""
+    command, mark, reason = line.rpartition("    # ")
+    return command if mark and reason in (word, f"{word} any more") else line
 
 
 def _numbers(run: Mapping[str, Any]) -> list[int]:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -57,6 +58,20 @@ def sentence(runs: dict[str, dict[str, Any]], changing: int) -> str:
     parts = ", ".join(f"{phase} {number}" for phase, number in numbers.items() if number)
     said = f"{nodes_read(len(runs))}, {changing} to change"
     return f"{said}: {parts}" if parts else said
+
+
+def unreadable(name: str, why: str, said: str) -> str:
+    """A node's answer that is none; ``said``: what stands beside it on the standard errors. sudo
+    and its like name a password where they want one."""
+    text = f"{name}: the node's state cannot be read: {why}. {said}".rstrip()
+    if not re.search(r"password|sudoers|not allowed to (execute|run)", said, re.IGNORECASE):
+        return text
+    return (
+        f"{name}: the user cannot become root without a password\n"
+        "    expected: `sh -s` runs as root, with the rules of docs/least-privilege.md\n"
+        f"    found:    {' '.join(said.split())}\n"
+        "    do:       install these rules on the node, or give the password: --ask-become-pass"
+    )
 
 
 def failure(where: str, answer: Answer) -> str:

@@ -133,7 +133,8 @@ def _whole(hosts: Hosts, problems: list[Problem]) -> Hosts:
 def _headings(names: Mapping[str, str], where: str) -> Iterator[Problem]:
     if "name" not in names.values():
         found = ", ".join(names) or "an empty file"
-        remedy = "add it, or map one"
+        semicolons = any(";" in name for name in names)
+        remedy = "write commas between columns" if semicolons else "add it, or map one"
         what = "no column has the nodes' names"
         yield Problem(where, what, "a heading `name`", shown(found), remedy)
     yield from _unknown(names, "")

@@ -61,7 +61,7 @@ def _blind(start: Start, name: str) -> tuple[Status, str]:
     """Why a pod cannot be looked at."""
     if isinstance(start, Missing):
         return "error", f"could not look: {start.reason}"
-    return "error", f"{name} was not started: {'; '.join(start.errors) or 'no reason given'}"
+    return "error", f"{name} was not started: {start.said or 'no reason given'}"
 
 
 def _address(

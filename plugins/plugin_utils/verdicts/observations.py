@@ -8,11 +8,15 @@ success, and a malformed observation must not stop the judgement of the other no
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from ..intent.model import FAMILIES, Family
+
+# A message of what runs on nodes (`cni.message`), on one line: what, expected, found, do.
+MESSAGE = re.compile(r"(.*?) expected: (.*?) found: (.*?) do: (.*)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +76,13 @@ class Started:
     restart: Restart | None
     errors: tuple[str, ...]
     addresses: tuple[str, ...] = ()
+
+    @property
+    def said(self) -> str:
+        """The errors in one line. What to do about them stands with their cause."""
+        found = (MESSAGE.fullmatch(error) for error in self.errors)
+        pairs = zip(self.errors, found, strict=True)
+        return "; ".join(f"{m[1]}: {m[3]}" if m else error for error, m in pairs)
 
 
 @dataclass(frozen=True, slots=True)

@@ -105,6 +105,6 @@ class Scene:
         if isinstance(start, Missing):
             return Missing(f"no probe pod on {node}: {start.reason}")
         if pod not in start.pods:
-            return Missing(f"no probe pod on {node}: {'; '.join(start.errors) or 'not started'}")
+            return Missing(f"no probe pod on {node}: {start.said or 'not started'}")
         found = start.pods[pod].addresses.get(family)
         return found or Missing(f"{pod} on {node} has no {family} address")
