@@ -18,7 +18,7 @@ from ..plugin_utils.causes.walk import needed
 from ..plugin_utils.exchange import Answer, Exchange, called
 from ..plugin_utils.frr import with_password
 from ..plugin_utils.node_python import answer as answer_of
-from ..plugin_utils.node_python import for_helper, script
+from ..plugin_utils.node_python import for_helper, reason, script, under
 from ..plugin_utils.plan import plan_fleet
 from ..plugin_utils.speakers.heard import Heard
 from ..plugin_utils.speakers.look import script as speaker_script
@@ -233,7 +233,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types
         said = self._ask({name: {"state": "absent"} for name in there})
         self._workspace.save(RUN, {**run, "stopped": True})
         failed = {name: answer for name, answer in said.items() if answer.get("failed")}
-        warnings = [f"{name}: {PODS_LEFT} ({_reason(answer)})" for name, answer in failed.items()]
+        warnings = [f"{name}: {PODS_LEFT}:\n{under(answer)}" for name, answer in failed.items()]
         over = {"podnet_unfinished": {"pods": ""}}
         return {**over, **({"warnings": warnings} if warnings else {})}
 
@@ -301,10 +301,9 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types
         return "" if told.startswith("auto") else told
 
     def _blind(self, stage: str, name: str, answer: Mapping[str, Any]) -> str:
-        reason = _reason(answer)
-        unreachable = bool(answer.get("unreachable"))
-        self._workspace.save_raw(_file(stage, name), {"error": reason, "unreachable": unreachable})
-        return f"{name} could not be looked at: {reason}"
+        saved = {"error": reason(answer), "unreachable": bool(answer.get("unreachable"))}
+        self._workspace.save_raw(_file(stage, name), saved)
+        return f"{name} could not be looked at:\n{under(answer)}"
 
     # --- the saved observations -----------------------------------------------------------------
 
@@ -388,12 +387,6 @@ def _said(answer: Answer) -> dict[str, Any]:
     if answer.away:
         return {"failed": True, "unreachable": True, "msg": answer.away}
     return answer_of(answer.rc, answer.stdout, answer.stderr)
-
-
-def _reason(answer: Mapping[str, Any]) -> str:
-    """Why a node gave no observation, in one line."""
-    found = str(answer.get("msg") or "").strip() or "the node gave no observation"
-    return " ".join(found.split())[:300]
 
 
 def _now() -> str:

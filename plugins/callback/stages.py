@@ -19,6 +19,10 @@ description:
     lines that are printed as they are.
   - A result may carry C(podnet_unfinished), a dictionary of what is to be said if the run is
     interrupted from here on. A later result takes an entry back by an empty text.
+  - A result may carry C(podnet_hint), a line that is said once, at the end of the run, and
+    C(podnet_said), which is true where its message was shown before.
+  - On a terminal, messages are folded at its width, but for tables and commands. Where the output
+    goes elsewhere, lines stay whole.
   - Tasks that were skipped on every node are not shown.
 extends_documentation_fragment:
   - result_format_callback
@@ -29,6 +33,7 @@ author:
 """
 
 import atexit
+import contextlib
 import gc
 import os
 import signal
@@ -45,12 +50,15 @@ from ansible.plugins.callback import CallbackBase
 from ansible.plugins.loader import action_loader
 from ansible.utils.color import stringc
 from ansible_collections.podnet.fabric.plugins.plugin_utils.screen import (
+    AWAY,
     STAGE,
     WIDTH,
     Running,
     Stage,
+    away_text,
     counters,
     failure_text,
+    folded,
     progress,
     row,
     sentence,
@@ -84,6 +92,7 @@ class CallbackModule(CallbackBase):
         self._task: Running | None = None
         self._began = 0.0
         self._unfinished: dict[str, str] = {}
+        self._hints: dict[str, None] = {}
 
     # --- the run ---------------------------------------------------------------------------
 
@@ -149,6 +158,8 @@ class CallbackModule(CallbackBase):
                 self._say(line, color)
         if handled := sum(stats.rescued.values()):
             self._say(" " * STAGE + f"{handled} of the failures handled by the playbook itself")
+        for hint in self._hints:
+            self._say(self._folded(hint))
 
     def _clear(self, known: Callable[..., Any], number: int, frame: Any) -> None:
         """Ansible's words about an interruption land on the line of the progress."""
@@ -185,7 +196,14 @@ class CallbackModule(CallbackBase):
     def v2_runner_on_unreachable(self, result: Any) -> None:
         self._keep(result, "unreachable")
         self._gone.add(result.host.get_name())
-        self._show_failure(result, "UNREACHABLE")
+        if result.result.get("podnet_said") and not self._display.verbosity:
+            return
+        self._open()
+        text = f"UNREACHABLE {self.host_label(result)}: {away_text(failure_text(result.result))}"
+        self._under(text, C.COLOR_UNREACHABLE)
+        if self._task:
+            self._task.away = True
+        self._show_more(result)
 
     def v2_runner_item_on_failed(self, result: Any) -> None:
         if self._task:
@@ -211,8 +229,10 @@ class CallbackModule(CallbackBase):
             text = self._get_diff(piece["diff"]) if piece.get("diff") else ""
             if text.strip() and (piece.get("changed") or self._task is None):
                 self._open()
-                self._under(f"{self.host_label(result)}:")
-                self._under(textwrap.indent(text.rstrip("\n"), "  "))
+                # One task for all nodes runs in the name of the first one.
+                once = self._task and self._task.once
+                self._below("" if once else f"{self.host_label(result)}:")
+                self._below(textwrap.indent(text.rstrip("\n"), "" if once else "  "))
 
     # --- how it is shown -------------------------------------------------------------------
 
@@ -222,6 +242,8 @@ class CallbackModule(CallbackBase):
         self._erase()
         self._handle_warnings(result.result)
         self._unfinished |= result.result.get("podnet_unfinished") or {}
+        if hint := result.result.get("podnet_hint"):
+            self._hints[str(hint)] = None
         if task is None:
             return
         task.results[host] = state
@@ -244,37 +266,43 @@ class CallbackModule(CallbackBase):
         if lines := found.get("podnet_lines"):
             self._open()
             for line in lines:
-                self._say(str(line))
+                self._say(self._folded(str(line)))
         if result.task.action in C._ACTION_DEBUG:
             if "results" not in found:
                 self._open()
-                self._under(f"{self.host_label(result)}: {self._said(found)}")
+                self._below(f"{self.host_label(result)}:{self._said(found)}")
         elif self._run_is_verbose(result):
             self._open()
-            self._under(
+            self._below(
                 f"{self.host_label(result)} => {self._dump_results(found)}", C.COLOR_VERBOSE
             )
 
     def _said(self, found: Mapping[str, Any]) -> str:
-        """What `debug` was asked to say: its message, or the variable's name and value."""
-        if "msg" in found:
-            return str(found["msg"])
-        hidden = (*self._hide_in_debug, "results")
+        """What `debug` was asked to say: its message, or the variable's name and value in the
+        format that Ansible's settings name."""
+        if isinstance(found.get("msg"), str):
+            return f" {found['msg']}"
+        hidden = {*self._hide_in_debug, "results"} - {"msg"}
         kept = {k: v for k, v in found.items() if k not in hidden and not k.startswith("_ansible")}
-        return ", ".join(f"{key}={value}" for key, value in kept.items())
+        text = textwrap.dedent(self._dump_results(kept or found).strip("\n"))
+        return "\n" + textwrap.indent(text, "  ") if "\n" in text else f" {text}"
 
     def _show_failure(self, result: Any, word: str, item: str = "") -> None:
         """Node and message, below the name of the task."""
         self._open()
         color = C.COLOR_SKIP if word == "ignored" else C.COLOR_ERROR
         # One task for all nodes runs in the name of the first one, which has no part in it.
-        nobodys = self._task and self._task.once and word != "UNREACHABLE"
+        nobodys = self._task and self._task.once
         whose = "" if nobodys else f" {self.host_label(result)}"
         self._under(f"{word}{whose}{item}:", color)
         self._under(textwrap.indent(failure_text(result.result), "  "), color)
+        self._show_more(result)
+
+    def _show_more(self, result: Any) -> None:
+        """Of a failure, with -v."""
         if self._display.verbosity:
-            self._under(f"at {result.task.get_path()}", C.COLOR_VERBOSE)
-            self._under(self._dump_results(result.result), C.COLOR_VERBOSE)
+            self._below(f"at {result.task.get_path()}", C.COLOR_VERBOSE)
+            self._below(self._dump_results(result.result), C.COLOR_VERBOSE)
         self._progress()
 
     def _open(self) -> None:
@@ -290,6 +318,8 @@ class CallbackModule(CallbackBase):
         self._erase()
         if task is None or not task.results or (task.quiet and not task.opened):
             return
+        if task.away:
+            self._under(AWAY, C.COLOR_UNREACHABLE)
         if set(task.results.values()) == {"ok"} and task.opened and not task.summaries:
             return  # what stands below the name says it all, such as the words of debug
         numbers = counters(task.results, task.once or set(task.results) == {"localhost"})
@@ -322,7 +352,31 @@ class CallbackModule(CallbackBase):
         return " " * STAGE + task.name
 
     def _under(self, text: str, color: str | None = None) -> None:
-        self._say(textwrap.indent(text, " " * (STAGE + 2)), color)
+        """Words below a task's name."""
+        self._say(self._folded(textwrap.indent(text, " " * (STAGE + 2))), color)
+
+    def _below(self, text: str, color: str | None = None) -> None:
+        """The same for what is no prose, as it is."""
+        self._say(textwrap.indent(text, " " * (STAGE + 2)), color) if text else None
+
+    def _folded(self, text: str) -> str:
+        return folded(text, self._columns())
+
+    def _columns(self) -> int | None:
+        """Of the terminal itself: COLUMNS may be what another program once exported."""
+        if not self._terminal:
+            return None
+        with contextlib.suppress(OSError):
+            return os.get_terminal_size(sys.stdout.fileno()).columns or None
+        return None
+
+    def _handle_warnings(self, res: Any) -> None:
+        """Ansible does not fold them."""
+        if self._columns():
+            mark = "[WARNING]: "
+            for text in res.pop("warnings", None) or ():
+                self._display.warning(self._folded(mark + str(text)).removeprefix(mark))
+        super()._handle_warnings(res)
 
     def _say(self, text: str, color: str | None = None) -> None:
         self._erase()
@@ -333,11 +387,7 @@ class CallbackModule(CallbackBase):
         task = self._task
         if not self._terminal or task is None or task.quiet:
             return
-        # Of the terminal itself: COLUMNS may be what another program once exported.
-        try:
-            columns = os.get_terminal_size(sys.stdout.fileno()).columns
-        except OSError:
-            columns = WIDTH
+        columns = self._columns() or WIDTH
         text = progress(task, time.monotonic() - self._began, columns, note)
         # The cursor goes back to the first column, so that a line from elsewhere lands there.
         sys.stdout.write(f"\r{text}\x1b[K\r")

@@ -12,6 +12,7 @@ from __future__ import annotations
 import base64
 import json
 import shlex
+import textwrap
 import zlib
 from collections.abc import Mapping
 from functools import lru_cache
@@ -114,3 +115,22 @@ def answer(rc: int, stdout: str, stderr: str) -> dict[str, Any]:
     lines = [line.strip() for line in (stderr.strip() or stdout.strip()).splitlines()]
     why = lines[-1] if lines else "nothing was said"
     return {"failed": True, "msg": f"Python 3.8 or newer gave no answer (exit code {rc}): {why}"}
+
+
+def reason(failed: Mapping[str, Any], most: int = 300) -> str:
+    """Why an answer is none, in one line."""
+    return _whole_words(" ".join(_why(failed).split()), most)
+
+
+def under(failed: Mapping[str, Any], most: int = 1200) -> str:
+    """The same in the lines that it was said in, to stand below another."""
+    return textwrap.indent(_whole_words(_why(failed), most), "    ")
+
+
+def _why(failed: Mapping[str, Any]) -> str:
+    return str(failed.get("msg") or "").strip() or "the node gave no observation"
+
+
+def _whole_words(text: str, most: int) -> str:
+    """A node may say anything at any length."""
+    return text if len(text) <= most else text[:most].rpartition(" ")[0][:most] + " …"

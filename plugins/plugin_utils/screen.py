@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -14,6 +15,22 @@ STAGE = 13  # columns of the stage's name, longest role name and a space
 OUTPUTS = ("module_stderr", "stderr", "stdout", "module_stdout")
 # Seconds that a task must have run before its end is guessed; a shorter one is over by then.
 FIRST_GUESS = 3.0
+# `do:       `, below which the rest of its text stands.
+KEY = re.compile(r"\s*(?:expected|found|do|object|repair|such as|hint):\s+")
+# What somebody copies, which keeps its blanks: what stands between back quotes, an option with its
+# value, a list, a command up to the next mark.
+COPIED = re.compile(
+    r"`[^`]*`|\[[^\]]*\]|-e '[^']*'|-[eo] \S+"
+    r"|\bip (?:-\S+ )*(?:route|addr|address|link|rule|neigh) [^;,)]*"
+    r"|\b(?:bridge (?:fdb|link|vlan)|nft (?:-|list|add|delete)|sysctl -)[^;,)]*"
+    r"|\b(?:kubectl|systemctl|podnet-node|ansible|ansible-playbook|ssh-keygen) [^;,)`]*"
+)
+# Columns, or a row of the reachability matrix in letters.
+TABLE = re.compile(r"\S {2,}\S| [.Fe-]{3,}$")
+# What stands below nodes that were not reached, once for all of them.
+AWAY = "do: try ssh from here as the inventory has it, mend that, and run again"
+VIA = re.compile(r"\A(?:Task failed: )?[^\n]*(?:via|over) ssh: ")
+FIXED = "\x1f"  # a blank at which no line ends
 STATES = ("unreachable", "failed", "changed", "ok")
 
 
@@ -27,6 +44,7 @@ class Running:
     quiet: bool
     hosts: int
     opened: bool = False
+    away: bool = False  # a node was not reached, and what to do is not said yet
     results: dict[str, str] = field(default_factory=dict)
     skipped: int = 0
     summaries: dict[str, str] = field(default_factory=dict)
@@ -98,9 +116,49 @@ def failure_text(result: Mapping[str, Any]) -> str:
     return "\n".join(lines) or "failed without a message; -v shows the whole result"
 
 
+def folded(text: str, columns: int | None) -> str:
+    """Each line in at most ``columns``; None, as where no terminal is: as it is. The rest of a line
+    stands below its text; tables, commands and paths are not broken."""
+    if columns is None:
+        return text
+    return "\n".join(part for line in text.split("\n") for part in _folded(line, columns))
+
+
+def _folded(line: str, columns: int) -> list[str]:
+    key = KEY.match(line)
+    head = key[0] if key else line[: len(line) - len(line.lstrip())]
+    rest = line[len(head) :]
+    if len(line) <= columns or TABLE.search(rest):
+        return [line]
+    kept = COPIED.sub(lambda found: found[0].rstrip().replace(" ", FIXED) + _blanks(found[0]), rest)
+    under = " " * (len(head) if key else len(head) + 2)
+    lines = textwrap.wrap(
+        kept,
+        max(columns, len(under) + 20),
+        initial_indent=head,
+        subsequent_indent=under,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+    return [part.replace(FIXED, " ") for part in lines]
+
+
+def _blanks(text: str) -> str:
+    return text[len(text.rstrip()) :]
+
+
+def away_text(said: str) -> str:
+    """Why a node was not reached, without Ansible's words around those of ssh, in one line; long
+    ones, such as of a changed host key, keep their lines."""
+    lines = [line.rstrip() for line in VIA.sub("", said).split("\n") if line.strip()]
+    return " ".join(lines) if len(lines) < 4 else "\n  ".join(["", *lines])
+
+
 def row(name: str, text: str) -> list[str]:
-    """A stage and its sentence, in lines of at most 80 columns."""
-    lines = textwrap.wrap(text, WIDTH - STAGE) or [""]
+    """A stage and its sentence, in lines of at most 80 columns; paths are not broken."""
+    lines = textwrap.wrap(text, WIDTH - STAGE, break_long_words=False, break_on_hyphens=False) or [
+        ""
+    ]
     first = [f"{name:<{STAGE}}{lines[0]}"] if len(name) < STAGE else [name]
     rest = lines[1:] if len(name) < STAGE else lines
     return first + [" " * STAGE + line for line in rest]

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from ansible_collections.podnet.fabric.plugins.callback import stages
 
+VIA = 'Data could not be sent to remote host "a". Make sure it can be reached over ssh: '
 NODES = ("worker-1", "worker-2", "worker-3")
 
 
@@ -199,9 +200,92 @@ def test_an_ignored_failure_is_shown_and_not_counted(run: Run) -> None:
 def test_unreachable_nodes_are_named(run: Run) -> None:
     run.task("converge", "Read and compare every node")
     run.ok("worker-1")
-    run.callback.v2_runner_on_unreachable(run.result("worker-3", msg="No route to host"))
-    assert "               UNREACHABLE worker-3:" in run.screen.lines
-    assert run.summary() == ["converge     2 nodes: 1 ok, 1 unreachable (worker-3)"]
+    for node in ("worker-2", "worker-3"):
+        run.callback.v2_runner_on_unreachable(run.result(node, msg=f"{VIA}No route to host"))
+    lines = run.end()
+    assert lines[1:4] == [
+        "               UNREACHABLE worker-2: No route to host",
+        "               UNREACHABLE worker-3: No route to host",
+        f"               {stages.AWAY}",
+    ]
+    assert lines[-1] == "converge     3 nodes: 1 ok, 2 unreachable (worker-2, worker-3)"
+
+
+def test_what_was_said_of_a_node_is_not_said_again(run: Run) -> None:
+    run.task("converge", "Say what came of this node")
+    run.callback.v2_runner_on_unreachable(run.result("worker-3", msg="gone", podnet_said=True))
+    (line, *_rest) = run.end()
+    assert line.endswith("unreachable=1") and "gone" not in "\n".join(run.screen.lines)
+
+
+def test_hints_are_said_once_at_the_end(run: Run) -> None:
+    for name in ("Read", "Read again"):
+        run.task("plan", name, once=True)
+        run.ok("worker-1", podnet_hint="hint: faster", podnet_lines=[])
+    lines = run.end()
+    assert lines[-1] == "hint: faster" and lines.count("hint: faster") == 1
+    assert not any("hint" in line for line in lines[:-1])
+
+
+@pytest.mark.parametrize(
+    ("form", "said"),
+    [
+        ("yaml", ["worker-1:", "  name:", "  - a", "  -   b: 1"]),
+        ("json", ['worker-1: {"name": ["a", {"b": 1}]}']),
+    ],
+)
+def test_debug_speaks_in_the_format_of_the_settings(run: Run, form: str, said: list[str]) -> None:
+    options = {"result_format": form, "pretty_results": None}
+    run.callback.get_option = options.__getitem__  # as Ansible sets them before a run
+    run.task("", "Show", action="ansible.builtin.debug")
+    run.ok("worker-1", name=["a", {"b": 1}], changed=False)
+    assert run.screen.lines[1:] == [" " * 15 + line for line in said]
+
+
+def test_what_debug_was_told_is_said_as_it_is(run: Run) -> None:
+    run.task("", "Show", action="ansible.builtin.debug")
+    run.ok("worker-1", msg="one  two " * 20)
+    assert run.screen.lines[1] == f"{' ' * 15}worker-1: {'one  two ' * 20}"
+
+
+def test_messages_are_as_wide_as_the_terminal(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And whole where there is none, such as in a log."""
+    warned: list[str] = []
+    run.screen.warning = warned.append  # type: ignore[attr-defined]
+    words = " ".join(["word"] * 40)
+    found = {"msg": f"nodes.one: not set\n    do:       {words}", "warnings": [words]}
+    matrix = f"1 {'a' * 60}   ok   ok   ok   ok"
+    for columns in (None, 80, 50):
+        monkeypatch.setattr(run.callback, "_columns", lambda columns=columns: columns)
+        run.screen.lines.clear()
+        warned.clear()
+        run.task("verify", "Look")
+        run.ok("worker-1", podnet_summary=words, podnet_lines=[words, matrix])
+        run.failed("worker-2", **found)
+        run.callback.v2_runner_on_unreachable(run.result("worker-3", msg=words))
+        run.task("verify", "Look again")
+        assert matrix in run.screen.lines
+        prose = [line for line in run.screen.lines if line != matrix]
+        if columns is None:
+            assert f"{' ' * 21}do:       {words}" in prose
+            assert not warned
+            continue
+        assert max(len(line) for line in prose if "failed=1" not in line) <= columns
+        below = prose[prose.index(next(line for line in prose if "do: " in line)) + 1]
+        assert below.startswith(" " * 31 + "word")
+        (warning,) = warned
+        assert max(map(len, f"[WARNING]: {warning}".split("\n"))) <= columns
+
+
+def test_commands_of_all_nodes_do_not_stand_below_one(run: Run) -> None:
+    run.task("converge", "Change the nodes", once=True)
+    diff = [{"prepared": "worker-2, add:\nip route replace\n"}]
+    run.callback.v2_on_file_diff(run.result("worker-1", changed=True, diff=diff))
+    assert run.screen.lines == [
+        "converge     Change the nodes",
+        "               worker-2, add:",
+        "               ip route replace",
+    ]
 
 
 def test_the_summary_counts_a_node_once_by_its_worst_result(run: Run) -> None:

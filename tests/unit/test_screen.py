@@ -6,13 +6,63 @@ from __future__ import annotations
 import pytest
 from ansible_collections.podnet.fabric.plugins.plugin_utils.screen import (
     Running,
+    away_text,
     duration,
+    folded,
     progress,
 )
 from hypothesis import given
 from hypothesis import strategies as st
 
 HEAD = "converge     Read every node  "
+
+
+ROUTE = "ip route replace 10.64.9.0/24 via 192.0.2.99 src 10.64.1.1 proto 112 metric 205"
+
+
+@pytest.mark.parametrize(
+    ("text", "lines"),
+    [
+        ("short", ["short"]),
+        ("  a bb ccc dddd eeeee ffffff ggggggg", ["  a bb ccc dddd eeeee ffffff", "    ggggggg"]),
+        (
+            "    do:       set one thing or another",
+            ["    do:       set one thing or", "              another"],
+        ),
+        (ROUTE, [ROUTE]),
+        (f"one, phase add: {ROUTE}", ["one, phase add:", f"  {ROUTE}"]),
+        (
+            "see that `kubectl get nodes -o wide` says",
+            ["see that", "  `kubectl get nodes -o wide`", "  says"],
+        ),
+        (
+            'expected: sizes of batches such as [1, "25%"]',
+            ["expected: sizes of batches such", '          as [1, "25%"]'],
+        ),
+        ("/a/path/of/more/than/thirty/two/columns", ["/a/path/of/more/than/thirty/two/columns"]),
+        ("node-1        12        13        14", ["node-1        12        13        14"]),
+        ("12 a-node ........F..................", ["12 a-node ........F.................."]),
+        ("", [""]),
+    ],
+)
+def test_lines_are_folded_below_their_text(text: str, lines: list[str]) -> None:
+    assert folded(text, 32).split("\n") == lines
+    assert folded(text, None) == text
+
+
+@given(st.lists(st.text("abc`-:,. \n", max_size=60)), st.integers(20, 100))
+def test_folding_keeps_every_word(texts: list[str], columns: int) -> None:
+    text = "\n".join(texts)
+    assert folded(text, columns).split() == text.split()
+
+
+def test_why_a_node_is_away_is_one_line_unless_it_is_a_banner() -> None:
+    said = (
+        "Failed to connect to the host via ssh: ssh: connect to host 192.0.2.1 port 22: refused\n"
+    )
+    assert away_text(said) == "ssh: connect to host 192.0.2.1 port 22: refused"
+    banner = "@@@@@@@\nREMOTE HOST IDENTIFICATION HAS CHANGED\nIt is\npossible"
+    assert away_text(banner).split("\n")[1:] == [f"  {line}" for line in banner.split("\n")]
 
 
 def task(done: int, hosts: int, failed: int = 0, once: bool = False) -> Running:
