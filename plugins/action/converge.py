@@ -21,6 +21,7 @@ from ..plugin_utils.fleet.words import (
     OVER,
     elsewhere,
     failure,
+    left_alone,
     sentence,
     stays,
     unfinished,
@@ -109,7 +110,9 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types
                 unread, compared = self._read(args)
                 for name, found in compared.items():
                     self._workspace.save_run(name, found.run)
-                return {**result, **_seen(unread, compared)}
+                # A stage of which nothing came is none of the summary's, which would call it ok.
+                blind = {"skipped": True} if unread and not compared else {}
+                return {**result, **_seen(unread, compared), **blind}
             if stage == "gate":
                 self._workspace.insist_on_plan(os.getppid())
                 return {**result, **self._gate(variables, args)}
@@ -180,6 +183,8 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types
         """Phase after phase on all nodes, and, where nobody has to prove it first, its end: over
         the same connections, which a task for each would make anew."""
         runs, diff = self._runs(), []
+        if not runs:  # none was read, which is not well
+            return {"changed": False, "kept": False, "skipped": True, **OVER}
         done: dict[str, Any] = {"changed": False, "commands": 0, "kept": False}
         for phase in filter(args["phases"].__contains__, PHASES):
             mine = {name: run for name, run in runs.items() if phase in run["phases"]}
@@ -190,7 +195,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types
             done["commands"] += sum(map(len, shown.values()))
             diff += [
                 {"prepared": f"{name}, {phase}:\n" + "\n".join(lines) + "\n"}
-                for name, lines in shown.items()
+                for name, lines in sorted(shown.items())
             ]
             try:
                 failures = [] if self._task.check_mode else self._phase(mine, phase, args)
@@ -303,7 +308,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types
         left_out = self._workspace.is_left_out
         away = [h for h in called(variables) if h not in runs and not left_out(h)]
         others = [h for h in other_batches(variables) if h not in runs and not left_out(h)]
-        lines = [*(stays(host, unread) for host in away), *elsewhere(others), *decision.notes]
+        lines = [*left_alone(away, unread), *elsewhere(others), *decision.notes]
         if self._task.check_mode and changing:
             lines += [*table(runs), f"plan digest {decision.digest}"]
         window = max((run["window"] for run in runs.values() if run["phases"]), default=0)

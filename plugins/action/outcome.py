@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from ansible.errors import AnsibleConnectionFailure
 from ansible.plugins.action import ActionBase
 
 from ..plugin_utils.workspace import Workspace, WorkspaceError
@@ -28,7 +27,8 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types
         name = str((task_vars or {})["inventory_hostname"])
         if unread := args["unread"].get(name):
             if unread["unreachable"]:
-                raise AnsibleConnectionFailure(unread["msg"])
+                said = not args["looked"]  # by who decided, with the reason
+                return {**result, **unread, "changed": False, "podnet_said": said}
             return {**result, "failed": True, "msg": unread["msg"]}
         try:
             workspace = Workspace(args["output_dir"])

@@ -19,6 +19,7 @@ from ansible_collections.podnet.fabric.plugins.plugin_utils.exchange import (
 from ansible_collections.podnet.fabric.plugins.plugin_utils.fleet import words
 from ansible_collections.podnet.fabric.plugins.plugin_utils.plan import compile_fleet
 from ansible_collections.podnet.fabric.plugins.plugin_utils.reach import Answer
+from ansible_collections.podnet.fabric.plugins.plugin_utils.screen import AWAY
 from ansible_collections.podnet.fabric.plugins.plugin_utils.workspace import Workspace
 
 WINDOW = 180
@@ -117,12 +118,19 @@ def test_the_gate_says_which_hosts_another_batch_has(tmp_path: Path) -> None:
     both = {"ansible_play_hosts_all": ["one", "two"], "ansible_play_hosts": ["one", "two"]}
     variables = {**both, "ansible_play_batch": ["one"]}
     done = action._gate(variables, {**args, "only": [], "ask": ask})
-    lines = done["podnet_lines"]
-    assert "one was not reached and stays as it is" in lines
+    lines, away = done["podnet_lines"], done["away"]
+    assert lines[:2] == [
+        "one was not reached and stays as it is: timed out",
+        f"    {AWAY}",
+    ]
+    assert done["podnet_summary"] == "no node could be read, and none is changed"
+    # What was never read is not well; nothing is said of it, and nothing is left unfinished.
+    done = action._change({"phases": PHASES, "keep": True})
+    assert done["skipped"] and not done["changed"] and not done["kept"]
     assert "two is not part of this batch, and not looked at" in lines
     assert not any("two was not reached" in line for line in lines)
     # Either has nothing to be proved.
-    assert done["away"] == ["one", "two"]
+    assert away == ["one", "two"]
 
 
 def test_a_failure_speaks_of_this_batch_alone(tmp_path: Path) -> None:

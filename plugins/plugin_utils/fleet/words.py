@@ -10,6 +10,7 @@ from typing import Any
 from ..changes import PHASES
 from ..intent.problems import few
 from ..reach import Answer
+from ..screen import AWAY, away_text
 from ..transaction import outcome
 
 # What the callback says of a change when the run is interrupted; nothing any more.
@@ -39,6 +40,14 @@ def stays(host: str, unread: Mapping[str, Mapping[str, Any]]) -> str:
     return f"{host} {'could not be read' if reached else 'was not reached'} and stays as it is"
 
 
+def left_alone(hosts: Sequence[str], unread: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """One line for each that was not read, with the reason where it is ssh's, and what to do."""
+    away = [h for h in hosts if h in unread and unread[h]["unreachable"]]
+    why = {host: f": {away_text(unread[host]['msg'])}" for host in away}
+    lines = [f"{stays(host, unread)}{why.get(host, '')}" for host in hosts]
+    return [*lines, f"    {AWAY}"] if away else lines
+
+
 def elsewhere(hosts: Sequence[str]) -> list[str]:
     """One line on hosts of other batches (`serial`), if there are any."""
     if not hosts:
@@ -54,6 +63,8 @@ def nodes_read(count: int) -> str:
 
 def sentence(runs: dict[str, dict[str, Any]], changing: int) -> str:
     """`50 nodes read, 50 to change: add 50, switch 1, remove 50`."""
+    if not runs:
+        return "no node could be read, and none is changed"
     numbers = {p: sum(p in run["phases"] for run in runs.values()) for p in PHASES}
     parts = ", ".join(f"{phase} {number}" for phase, number in numbers.items() if number)
     said = f"{nodes_read(len(runs))}, {changing} to change"
