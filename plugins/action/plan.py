@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sized
+from collections.abc import Collection, Mapping, Sized
 from typing import Any
 
 from ansible import constants as C
@@ -13,12 +13,13 @@ from ansible.errors import AnsibleError
 from ansible.plugins.action import ActionBase
 
 from ..plugin_utils.bgp import orphaned
+from ..plugin_utils.fleet.rolling import order_problems
 from ..plugin_utils.hints import Settings, hint
 from ..plugin_utils.intent.hosts import host_variables, not_templated
 from ..plugin_utils.intent.model import Fabric
 from ..plugin_utils.intent.parse import parse_fabric
-from ..plugin_utils.intent.problems import Problem, ProblemsError, shown
-from ..plugin_utils.intent.run_values import CHECKED, run_problems
+from ..plugin_utils.intent.problems import Problem, ProblemsError, few, shown
+from ..plugin_utils.intent.run_values import CHECKED, SERIAL, as_list, run_problems
 from ..plugin_utils.peers import overlay_overhead, pod_mtu
 from ..plugin_utils.plan import compile_fleet
 from ..plugin_utils.sources import no_nodes, refuse_sources
@@ -50,7 +51,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types
             # This code runs in a worker; the run is its parent.
             workspace.begin(os.getppid())
             found = host_variables(variables, args["group"])
-            wrong = self._run_problems(variables)
+            wrong = self._run_problems(variables, found.variables)
             with found.named():
                 fabric = _compiled(found.variables, frozenset(args["without"]), wrong)
         except WorkspaceError as error:
@@ -76,7 +77,8 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types
             "families": list(fabric.families),
             "pod_mtu": pod_mtu(fabric),
             "overlay_overhead": overlay_overhead(fabric),
-            "podnet_lines": [*found.notes(), *self._hint(len(fabric.nodes))],
+            "podnet_lines": [*found.notes(), *_elsewhere(fabric, found.variables)],
+            "podnet_hint": self._hint(len(fabric.nodes)),
             "podnet_summary": (
                 f"{_counted(fabric.nodes, 'node')} in {_counted(fabric.segments, 'segment')}, "
                 f"mode {fabric.mode}, {' and '.join(fabric.families)}, "
@@ -84,7 +86,9 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types
             ),
         }
 
-    def _run_problems(self, variables: Mapping[str, Any]) -> list[Problem]:
+    def _run_problems(
+        self, variables: Mapping[str, Any], hosts: Mapping[str, Mapping[str, Any]]
+    ) -> list[Problem]:
         """Of the variables that say how to run, as the first node has them."""
         values, problems = {}, []
         for name in (name for name in CHECKED if name in variables):
@@ -92,18 +96,40 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types
                 values[name] = self._templar.template(variables[name])
             except AnsibleError as error:
                 problems.append(not_templated(name, error))
-        return [*problems, *run_problems(values)]
+        wrong = [*problems, *run_problems(values)]
+        unread = any(problem.where == "podnet_canary" for problem in wrong)
+        canary = () if unread else as_list(values.get("podnet_canary"))
+        given = values.get(SERIAL, [])
+        serial = given if isinstance(given, list) else [given]
+        return [*wrong, *order_problems(_names(hosts), canary, serial)]
 
-    def _hint(self, nodes: int) -> list[str]:
+    def _hint(self, nodes: int) -> str:
         """At most one line; other connections than ssh have settings of their own."""
         connection = self._connection
         if getattr(connection, "transport", "") != "ssh":
-            return []
+            return ""
         names = ("ssh_args", "ssh_common_args", "ssh_extra_args")
         args = " ".join(str(connection.get_option(name) or "") for name in names)
         forks = context.CLIARGS.get("forks") or C.DEFAULT_FORKS
-        line = hint(Settings(forks, bool(connection.get_option("pipelining")), args), nodes)
-        return [line] if line else []
+        return hint(Settings(forks, bool(connection.get_option("pipelining")), args), nodes)
+
+
+def _names(hosts: Mapping[str, Mapping[str, Any]]) -> frozenset[str]:
+    """Of the fleet, whatever else is wrong with it: hosts, and nodes of the table."""
+    tables = {id(table): table for of in hosts.values() if (table := of.get("podnet_nodes"))}
+    rows = (table for table in tables.values() if isinstance(table, dict))
+    return frozenset(hosts).union(*(map(str, table) for table in rows))
+
+
+def _elsewhere(fabric: Fabric, hosts: Collection[str]) -> list[str]:
+    """One line on nodes that only the table has. A slice means them to be elsewhere; where nobody
+    does, no run would ever change them."""
+    names = [node.name for node in fabric.nodes if node.name not in hosts]
+    if not names:
+        return []
+    noun, them = ("host", "it") if len(names) == 1 else ("hosts", "them")
+    said = f"in podnet_nodes and no {noun} of this inventory"
+    return [f"{few(names)}: {said}; others get ways to {them}, nothing changes {them}"]
 
 
 def _counted(items: Sized, word: str) -> str:

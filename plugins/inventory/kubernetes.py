@@ -94,5 +94,7 @@ class InventoryModule(BaseInventoryPlugin):  # type: ignore[misc]  # ansible shi
                 command.append(f"--{option}={self.get_option(option)}")
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:
-            raise OSError(done.stderr.strip() or f"exit code {done.returncode}")
+            # Its log of what it tried comes first, and what came of it last.
+            lines = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
+            raise OSError(lines[-1])
         return done.stdout

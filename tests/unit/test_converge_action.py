@@ -144,12 +144,14 @@ def test_a_failure_speaks_of_this_batch_alone(tmp_path: Path) -> None:
     assert "taken back on three" in text and "one" not in text.replace("none", "")
 
 
-def change(tmp_path: Path, nodes: Nodes, phases: list[str], window: int, keep: bool) -> Any:
+def change(
+    tmp_path: Path, nodes: Nodes, phases: list[str], window: int, keep: bool, diff: bool = False
+) -> Any:
     """Of two nodes; the second one only adds and removes."""
     action = ActionModule.__new__(ActionModule)
-    action._task = SimpleNamespace(check_mode=False, diff=False)
+    action._task = SimpleNamespace(check_mode=False, diff=diff)
     action._workspace = workspace = Workspace(str(tmp_path))
-    action._nodes, action._names = nodes, ["one", "two"]
+    action._nodes, action._names = nodes, ["two", "one"] if diff else ["one", "two"]
     workspace.save_fabric(compile_fleet(HOSTS))
     workspace.save_begun(None)
     shown = {phase: [f"{phase} something"] for phase in PHASES}
@@ -186,6 +188,13 @@ def test_a_change_that_is_to_be_proved_waits(tmp_path: Path) -> None:
     assert nodes.steps == ["add"] and done["changed"] and not done["kept"]
     assert "podnet_unfinished" not in done
     assert [name for name, _fresh in nodes.asked] == ["one", "two"]
+
+
+def test_commands_are_shown_in_the_order_of_the_table(tmp_path: Path) -> None:
+    """By name, whatever the order of the inventory."""
+    done = change(tmp_path, Nodes(), list(PHASES), window=0, keep=True, diff=True)
+    heads = [piece["prepared"].partition(":")[0] for piece in done["diff"]]
+    assert heads == ["one, add", "two, add", "one, switch", "one, remove", "two, remove"]
 
 
 def test_what_needs_no_confirmation_is_kept_by_its_last_phase(tmp_path: Path) -> None:

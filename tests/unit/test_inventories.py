@@ -154,8 +154,12 @@ def test_what_a_spreadsheet_leaves_empty_is_none(tmp_path: Path) -> None:
         ("host,pod_cidrs\na,10.64.1.0/24\n", ["the nodes' names", "add it, or map one"]),
         ("name;pod_cidrs\na;10.64.1.0/24\n", ["the nodes' names", "commas between columns"]),
         ("name,podnet_pod_cidr\na,x\n", ["not a node variable", "write podnet_pod_cidrs"]),
-        ("name,segmnt\na,x\n", ["not a node variable", "write podnet_segment"]),
-        ("name,pod_cidr\na,x\n", ["not a node variable", "write podnet_pod_cidrs"]),
+        ("name,segmnt\na,x\n", ["not a node variable", "write segment"]),
+        ("name,pod_cidr\na,x\n", ["not a node variable", "write pod_cidrs"]),
+        (
+            "name,pod_cidr\na,x\na,y\n,z\n",
+            ["write pod_cidrs", "line 3", "twice", "line 4", "no name"],
+        ),
         ("name,pod_cidrs\na,x\na,y\n,z\n", ["line 3", "twice", "line 4", "no name"]),
         ("name,pod_cidrs\na,x,y\n", ["line 2", "more fields than headings"]),
         ("name,pod_cidrs,pod_cidrs\na,x,y\n", ["line 1", "two columns are pod_cidrs"]),
@@ -270,6 +274,44 @@ def test_kubectl_is_asked_when_nothing_is_saved(
         load(tmp_path, plugin="podnet.fabric.kubernetes", context="other")
 
 
+def test_the_last_words_of_kubectl_are_the_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before them it logs each of its tries, longer than a message is shown."""
+    program = tmp_path / "kubectl"
+    tries = "E1130 memcache.go:265] couldn't get current server API group list: " * 4
+    program.write_text(
+        f"#!/bin/sh\necho '{tries}' >&2\necho 'The connection was refused' >&2\nexit 1\n", "utf-8"
+    )
+    program.chmod(program.stat().st_mode | stat.S_IXUSR)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    with pytest.raises(ValueError, match="kubectl: The connection was refused") as caught:
+        load(tmp_path, plugin="podnet.fabric.kubernetes")
+    assert "memcache" not in str(caught.value)
+
+
+@pytest.mark.parametrize("more", [0, 1, 4])
+def test_nodes_that_only_the_table_has_are_named_in_one_line(tmp_path: Path, more: int) -> None:
+    """Slices mean them to be elsewhere, and may have thousands; no error."""
+    rows = {
+        f"worker-{number}": {
+            "pod_cidrs": [f"10.64.{number}.0/24"],
+            "underlay_addresses": [f"192.0.2.{number}"],
+        }
+        for number in range(1, more + 2)
+    }
+    fleet = {"podnet_cluster_cidrs": ["10.64.0.0/16"], "podnet_nodes": rows}
+    hosts = {"podnet": {"vars": fleet, "hosts": {"worker-1": {}}}}
+    (tmp_path / "hosts.yml").write_text(json.dumps(hosts), encoding="utf-8")
+    done = run(tmp_path, "ansible-playbook", "-i", "hosts.yml", "podnet.fabric.plan")
+    assert done.returncode == 0, done.stdout
+    lines = [line for line in done.stdout.splitlines() if "of this inventory" in line]
+    one = "worker-2: in podnet_nodes and no host of this inventory; others get ways to it, nothing "
+    many = "worker-2, worker-3, worker-4 and 1 more: in podnet_nodes and no hosts of this inventory"
+    assert len(lines) == min(more, 1)
+    assert all(line.startswith(one if more == 1 else many) for line in lines)
+
+
 @pytest.mark.parametrize("words", ["drift", "site", "verify --tags measure"])
 def test_an_inventory_without_nodes_is_no_fleet_without_faults(tmp_path: Path, words: str) -> None:
     """Ansible itself ends with 0 where no host matches; a typo in -i would be green for ever."""
@@ -287,6 +329,9 @@ def test_variables_of_the_run_are_checked_with_the_inventory(tmp_path: Path) -> 
         "podnet_cluster_cidrs": ["10.64.0.0/16"],
         "podnet_vni": "many",
         "podnet_verify_outside": "203.0.113.10",
+        "podnet_canary": ["worker-1", "epsilon", "w9"],
+        "podnet_serial": [1, "foo"],
+        "podnet_nodes": {"epsilon": {"pod_cidrs": ["10.64.2.0/24"]}},
     }
     host = {"podnet_pod_cidrs": ["10.64.1.0/24"], "podnet_underlay_addresses": ["192.0.2.11"]}
     hosts = {"podnet": {"vars": fleet, "hosts": {"worker-1": host}}}
@@ -294,8 +339,9 @@ def test_variables_of_the_run_are_checked_with_the_inventory(tmp_path: Path) -> 
     command = ("-i", "hosts.yml", "podnet.fabric.plan", "-e", "podnet_confirm_seconds=soon")
     done = run(tmp_path, "ansible-playbook", *command)
     assert done.returncode == 2
-    assert "3 problems in the inventory; no node was touched." in done.stdout
-    for name in ("podnet_confirm_seconds", "podnet_verify_outside", "podnet_vni"):
-        assert f"{name}: " in done.stdout
+    assert "6 problems in the inventory; no node was touched." in done.stdout
+    names = ["podnet_canary: names no", "podnet_confirm_seconds:", "podnet_serial: not the size"]
+    for name in (*names, "podnet_verify_outside:", "podnet_vni:", "found:    'w9'"):
+        assert name in done.stdout
     # One task for all nodes is no node's.
     assert "FAILED:" in done.stdout and "worker-1" not in done.stdout

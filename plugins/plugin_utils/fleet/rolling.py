@@ -58,7 +58,7 @@ def _size(item: Size, hosts: int) -> int:
 
 
 def order_problems(
-    known: Sequence[str], canary: Sequence[str], serial: Sequence[Size]
+    known: Container[str], canary: Sequence[str], serial: Sequence[Size]
 ) -> Iterator[Problem]:
     """What is wrong with the order that was asked for."""
     for name in canary:

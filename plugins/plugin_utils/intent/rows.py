@@ -66,7 +66,8 @@ def from_csv(text: str, columns: Mapping[str, str]) -> Hosts:
     first = f"line {above + 1}"
     problems = [*_headings(names, first), *_same(headings, names, first)]
     hosts: Hosts = {}
-    for row in () if problems else reader:
+    # With two columns of one meaning, or none of names, no row says what it is meant to.
+    for row in () if any(p.where == first for p in problems) else reader:
         more = [cell for cell in row.pop(None, ()) if cell.strip()]
         if not more and not any(cell and cell.strip() for cell in row.values()):
             continue
@@ -147,7 +148,9 @@ def _unknown(names: Mapping[str, str], where: str) -> Iterator[Problem]:
         if name == "name" or plain in NODE_NAMES:
             continue
         if name.startswith(PREFIX) or difflib.get_close_matches(plain, NODE_NAMES, cutoff=0.85):
-            known = [PREFIX + one for one in NODE_NAMES]
+            # As it was written: with the prefix, or without.
+            prefix = PREFIX if name.startswith(PREFIX) else ""
+            known = [prefix + one for one in NODE_NAMES]
             meant = nearest(name, known)
             remedy = f"write {meant}" if meant else "map the column, or take it out"
             place = f"{where}, {heading}" if where else f"column {shown(heading)}"

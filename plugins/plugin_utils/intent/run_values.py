@@ -40,7 +40,9 @@ NAMES = (
 )
 OUTSIDE = "podnet_verify_outside"
 WHOLE = re.compile(r"\s*-?[0-9]+\s*")
-CHECKED = (*NUMBERS, *WORDS, *NAMES, OUTSIDE)
+# What it may be says `fleet/rolling.py`, which is asked by the plan as well.
+SERIAL = "podnet_serial"
+CHECKED = (*NUMBERS, *WORDS, *NAMES, OUTSIDE, SERIAL)
 
 
 def run_problems(values: Mapping[str, Any]) -> Iterator[Problem]:
@@ -85,6 +87,13 @@ def _names(name: str, value: Any) -> Iterator[Problem]:
     if not given and not (isinstance(value, list) and all(isinstance(x, str) for x in value)):
         remedy = f"""write a list; on the command line: -e '{{"{name}": ["worker-1"]}}'"""
         yield Problem(name, "not a list of nodes", "a list of names", type_name(value), remedy)
+
+
+def as_list(value: Any) -> list[Any]:
+    """What Ansible makes of an argument that is to be a list: a text is divided at its commas."""
+    if value is None:
+        return []
+    return value.split(",") if isinstance(value, str) else list(value)
 
 
 def _outside(name: str, value: Any) -> Iterator[Problem]:
