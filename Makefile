@@ -10,7 +10,11 @@ FAULTS := tests/netns/test_controller_faults.py
 PLAYBOOK := $(SUDO) $(BIN)/ansible-playbook -i inventory/lab
 
 help: ## Print this list
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "%-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { line = sprintf("%-21s", $$1); count = split($$2, word, " "); \
+	  for (i = 1; i <= count; i++) { \
+	    if (length(line " " word[i]) > 80) { print line; line = sprintf("%-21s", "") } \
+	    line = line " " word[i] } \
+	  print line }' $(MAKEFILE_LIST)
 
 demo: setup-demo ## The main job on five embedded nodes: build, converge, verify, report
 	@$(PLAYBOOK) podnet.fabric.lab_up

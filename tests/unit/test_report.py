@@ -145,6 +145,22 @@ def test_junit_survives_what_xml_cannot_hold() -> None:
     assert "alert" in str(root.get("name"))
 
 
+@pytest.mark.parametrize(
+    ("ended", "said"),
+    [
+        ("2026-11-23T10:14:45+00:00", "23 Nov 2026, from 10:14:05 to 10:14:45 UTC"),
+        (
+            "2026-11-23T10:15:01+00:00",
+            "from 23 Nov 2026, 10:14 UTC to 23 Nov 2026, 10:15 UTC",
+        ),
+    ],
+)
+def test_times_that_differ_are_told_apart(ended: str, said: str) -> None:
+    data = data_of(healthy(fabric_of()))
+    data |= {"began": "2026-11-23T10:14:05+00:00", "ended": ended}
+    assert said in Page(report_html(data, SOURCES)).text
+
+
 # --- report.html -------------------------------------------------------------------------------
 
 

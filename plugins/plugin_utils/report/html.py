@@ -36,7 +36,7 @@ def report_html(data: Mapping[str, Any], templates: Mapping[str, str]) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(ms=_ms, when=_when, label=label, number=_number)
+    environment.filters.update(ms=_ms, when=_when, label=label, from_to=_from_to, number=_number)
     # The policy of the page names the script by its hash; both files are the collection's own.
     script = templates["page.js"]
     results = [Result.from_dict(item) for item in data["results"]]
@@ -169,6 +169,14 @@ def _number(value: int) -> str:
 def _when(stamp: str) -> str:
     """ISO 8601 → `23 Nov 2026, 10:14 UTC`."""
     return datetime.datetime.fromisoformat(stamp).strftime("%-d %b %Y, %H:%M UTC")
+
+
+def _from_to(began: str, ended: str) -> str:
+    """`from 23 Nov 2026, 10:14 UTC to 23 Nov 2026, 10:16 UTC`; seconds where minutes are alike."""
+    if _when(began) != _when(ended):
+        return f"from {_when(began)} to {_when(ended)}"
+    first, last = map(datetime.datetime.fromisoformat, (began, ended))
+    return f"{first:%-d %b %Y}, from {first:%H:%M:%S} to {last:%H:%M:%S} UTC"
 
 
 def _seconds(data: Mapping[str, Any]) -> int:
