@@ -240,7 +240,7 @@ class CallbackModule(CallbackBase):
         """Count a result, and show at once what cannot wait for the end of the task."""
         task, host = self._task, result.host.get_name()
         self._erase()
-        self._handle_warnings(result.result)
+        self._warn(result)
         self._unfinished |= result.result.get("podnet_unfinished") or {}
         if hint := result.result.get("podnet_hint"):
             self._hints[str(hint)] = None
@@ -370,13 +370,13 @@ class CallbackModule(CallbackBase):
             return os.get_terminal_size(sys.stdout.fileno()).columns or None
         return None
 
-    def _handle_warnings(self, res: Any) -> None:
-        """Ansible does not fold them."""
-        if self._columns():
+    def _warn(self, result: Any) -> None:
+        """Of Ansible's own warnings, the lines of a file that it shows are not in the result."""
+        if self._columns() and result.task.action.startswith("podnet.fabric."):
             mark = "[WARNING]: "
-            for text in res.pop("warnings", None) or ():
+            for text in result.result.pop("warnings", None) or ():
                 self._display.warning(self._folded(mark + str(text)).removeprefix(mark))
-        super()._handle_warnings(res)
+        self._handle_warnings(result.result)
 
     def _say(self, text: str, color: str | None = None) -> None:
         self._erase()

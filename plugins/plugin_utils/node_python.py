@@ -133,4 +133,7 @@ def _why(failed: Mapping[str, Any]) -> str:
 
 def _whole_words(text: str, most: int) -> str:
     """A node may say anything at any length."""
-    return text if len(text) <= most else text[:most].rpartition(" ")[0][:most] + " …"
+    if len(text) <= most:
+        return text
+    whole, blank, rest = text[:most].rpartition(" ")
+    return f"{whole if blank else rest} …"

@@ -283,3 +283,13 @@ def test_a_name_as_outside_host_is_refused(tmp_path: Path) -> None:
     outside = [{"address": "example.org", "port": 80}]
     answer = Stages(tmp_path, NAMES, {})._begin({**ARGUMENTS, "outside": outside})
     assert answer["failed"] and "example.org" in answer["msg"]
+
+
+def test_a_reason_is_cut_between_words_and_says_so() -> None:
+    """A warning shows the lines that the node said; one line is kept with the observation."""
+    said = "CNI plugin bridge: not installed\n    do:       install the CNI plugins"
+    assert node_python.reason({"msg": said}).endswith("installed do: install the CNI plugins")
+    assert node_python.under({"msg": said}).split("\n")[1] == f"    {said.splitlines()[1]}"
+    assert node_python.reason({"msg": said}, 40) == "CNI plugin bridge: not installed do: …"
+    assert node_python.reason({"msg": "x" * 50}, 40) == f"{'x' * 40} …"
+    assert node_python.reason({}) == "the node gave no observation"
