@@ -4,12 +4,13 @@ template of the nftables table, and what of it must be there before anything is 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from .intent.model import FAMILIES, Fabric, Family, family_of
 from .kernel.answer import as_listed
 from .plan import NodePlan, pod_ranges
+from .strangers import guarded
 
 # The chain that lets through what is not masqueraded, by family.
 CHAINS: Mapping[Family, str] = {"ipv4": "leaving4", "ipv6": "leaving6"}
@@ -26,9 +27,19 @@ def template_values(fabric: Fabric, plan: NodePlan) -> list[dict[str, Any]]:
             "pods": pods,
             "networks": _networks(fabric, plan, family),
             "peers": plan.ways.direct(family),
+            "dropped": list(_as_node(fabric, plan, family)),
         }
         for family, pods in _masqueraded(fabric, plan).items()
     ]
+
+
+def _as_node(fabric: Fabric, plan: NodePlan, family: Family) -> Iterator[str]:
+    """What pods must not send with the node's address, because other nodes believe that address.
+    Whom it goes to is not asked: a connection that began before there was a node at its other end
+    would stay translated for as long as it lives. A VNI would be that of its first packet only."""
+    devices = [link.vxlan for link in plan.links if link.vxlan] if guarded(fabric) else []
+    ports = {vxlan.port: None for vxlan in devices if family_of(vxlan.local) == family}
+    yield from (f"udp dport {port}" for port in ports)
 
 
 def untranslated(fabric: Fabric, plan: NodePlan) -> dict[str, tuple[str, ...]]:

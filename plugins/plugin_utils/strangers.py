@@ -11,7 +11,7 @@ with pods are let through unmasqueraded before anybody has an address there.
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -102,6 +102,16 @@ def tunnel_rule(link: Link) -> str:
     VRF. What peers send is told by the first comparisons."""
     vxlan = _vxlan(link)
     return f"udp dport {vxlan.port} {_sender(link, '!= ')} {_vni(vxlan)} drop"
+
+
+def _as_node(link: Link, chains: Container[str]) -> str:
+    """Pods must not send to the peers of an old device with their node's address, which these
+    believe. Before all networks, because no peer is in one; none where nothing is masqueraded."""
+    vxlan = _vxlan(link)
+    family = family_of(vxlan.local)
+    name, chain = SENDERS[family], f"leaving{SENDERS[family][-1]}"
+    rule = f"udp dport {vxlan.port} {KEYWORD[family]} daddr @{name} drop"
+    return f"insert rule inet podnet {chain} {rule}\n" if chain in chains else ""
 
 
 def _in_pieces(links: list[Link]) -> Iterator[str]:
@@ -253,6 +263,7 @@ def transition(want: Way, have: State) -> Transition:
     if not want.guarded or not (old or any(gone.values())):
         return Transition(more, "", surplus)
     text = _wide({name: gone.get(name, ()) for name in SENDERS.values()}, old)
+    text += "".join(_as_node(link, want.untranslated) for link in old)
     return Transition(more, text if want.senders else CHAIN + text, surplus)
 
 

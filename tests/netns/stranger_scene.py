@@ -141,6 +141,20 @@ def vxlan_of_a_pod(scene: Scene, family: str) -> bool:
     return scene.heard("victim", sends) == source
 
 
+def vxlan_as_its_node(scene: Scene, family: str, sender: str = "attacker") -> bool:
+    """The same to another node: masqueraded, it comes from the address of the sender's node."""
+    vtep = [locally_administered_mac(f"podnet vtep {name}") for name in (THREE, ONE)]
+    to = scene.fleet.data["podnet"]["hosts"][THREE]["podnet_underlay_addresses"][0]
+    ends = (scene.address(sender, V6 if ":" in to else V4), to, 4789, 64)
+    target, source = scene.address("far", family), OF_ANOTHER_NODE[family]
+
+    def sends(port: int, word: str) -> None:
+        words = ("vxlan", *ends, *vtep, target, source, port, word)
+        scene.inside(sender, f"python3 {ATTACKER} {' '.join(map(str, words))}")
+
+    return scene.heard("far", sends) == source
+
+
 def _routed(scene: Scene, source: str, target: str, listener: str) -> bool:
     def sends(port: int, word: str) -> None:
         scene.attack("frame", "eth0", BRIDGE_MAC, scene.mac("attacker"), target, source, port, word)
@@ -237,6 +251,7 @@ ATTACKS = {
     "vxlan of a stranger": (vxlan_of_a_stranger, (V4, V6)),
     "vxlan to everybody": (vxlan_to_everybody, (V4, V6)),
     "vxlan of a pod": (vxlan_of_a_pod, (V4, V6)),
+    "vxlan of a pod as its node": (vxlan_as_its_node, (V4, V6)),
     "foreign source to another node": (foreign_source_to_another_node, (V4, V6)),
     "source of another node": (source_of_another_node, (V4, V6)),
     "foreign source to the node": (foreign_source_to_the_node, (V4, V6)),

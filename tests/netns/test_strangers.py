@@ -26,6 +26,7 @@ from stranger_scene import (
     Scene,
     greet,
     prepare,
+    vxlan_as_its_node,
 )
 
 TRIED = [
@@ -136,6 +137,8 @@ def test_a_node_that_has_left_can_send_no_more(
         scene = Scene(fleet, "", pods)
         old = {f: pods["far"]["addresses"][f] for f in (V4, V6)}
         assert all(_from_far(scene, family) for family in (V4, V6)), "it could before"
+        for family in (V4, V6):
+            assert vxlan_as_its_node(scene, family, "victim") is not protected
         kept = dict(hosts.pop(THREE))
         fleet.write()
         fleet.play("converge", check=True)

@@ -142,6 +142,8 @@ def test_the_last_vxlan_device_is_guarded_as_long_as_it_is_there() -> None:
         assert "pn64:" in node.sh("ip -o link show type vxlan")
         assert guard in node.sh("nft list chain inet podnet encapsulated")
         assert "{ 192.0.2.2, 192.0.2.3 }" in node.sh("nft list set inet podnet vteps4")
+        as_node = "udp dport 4789 ip daddr @vteps4 drop"
+        assert as_node in node.sh("nft list chain inet podnet leaving4")
         node.sh("/usr/local/sbin/podnet-node rollback")
         node.settled(fleet(podnet_mode="routed", **here))
         assert "vteps" not in node.sh("nft list table inet podnet; ip -o link show type vxlan")

@@ -10,6 +10,9 @@ from ansible_collections.podnet.fabric.plugins.plugin_utils.intent.model import 
 from ansible_collections.podnet.fabric.plugins.plugin_utils.intent.problems import ProblemsError
 from ansible_collections.podnet.fabric.plugins.plugin_utils.kernel.objects import FdbEntry, Link
 from ansible_collections.podnet.fabric.plugins.plugin_utils.kernel.state import State
+from ansible_collections.podnet.fabric.plugins.plugin_utils.masquerade import (
+    template_values as masqueraded,
+)
 from ansible_collections.podnet.fabric.plugins.plugin_utils.plan import compile_fleet, plan_node
 from ansible_collections.podnet.fabric.plugins.plugin_utils.report.protections import protections
 from ansible_collections.podnet.fabric.plugins.plugin_utils.strangers import (
@@ -152,6 +155,43 @@ def test_the_old_device_is_guarded_as_long_as_it_is_there(change: dict[str, int]
     wide = transition(Way(WANTED, links(**change)), have).wide
     rule = "udp dport 4789 ip saddr != @vteps4 @th,96,24 64 drop"
     assert f"insert rule inet podnet encapsulated {rule}" in wide
+
+
+@pytest.mark.parametrize(
+    ("changes", "dropped"),
+    [
+        ({}, {"4": ["udp dport 4789"], "6": []}),
+        ({"podnet_vxlan_port": 8472}, {"4": ["udp dport 8472"], "6": []}),
+        ({"podnet_masquerade": ["ipv6"]}, {"6": []}),
+        ({"podnet_vxlan_from": "anyone"}, {"4": [], "6": []}),
+        ({"podnet_mode": "routed"}, {"4": [], "6": []}),
+    ],
+)
+def test_pods_do_not_send_into_the_overlay_with_their_nodes_address(
+    changes: dict[str, Any], dropped: dict[str, list[str]]
+) -> None:
+    hosts = {
+        f"node-{i}": {
+            "podnet_mode": "vxlan",
+            "podnet_cluster_cidrs": ["10.64.0.0/16", "fd00:64::/48"],
+            **changes,
+            "podnet_pod_cidrs": [f"10.64.{i}.0/24", f"fd00:64:0:{i}::/64"],
+            "podnet_underlay_addresses": [f"192.0.2.{i}", f"2001:db8::{i}"],
+        }
+        for i in (1, 2)
+    }
+    fabric = compile_fleet(hosts)
+    values = masqueraded(fabric, plan_node(fabric, "node-1"))
+    assert {rule["number"]: rule["dropped"] for rule in values} == dropped
+
+
+def test_nor_into_that_of_a_device_that_is_still_in_use() -> None:
+    have = State(links=links(), nft_loaded="abc", nft_present=True, senders=WANTED)
+    rule = "insert rule inet podnet leaving4 udp dport 4789 ip daddr @vteps4 drop"
+    for chains, there in (({"leaving4": ()}, True), ({"leaving6": ()}, False)):
+        for want in (WANTED, {}):
+            way = Way(want, links(podnet_vxlan_port=8472), chains)
+            assert (rule in transition(way, have).wide.splitlines()) is there
 
 
 def test_an_old_device_of_the_other_family_has_its_own_set() -> None:
