@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from .backends import learns
 from .intent.model import FAMILIES, Fabric, Family, family_of
 from .kernel.answer import as_listed
 from .plan import NodePlan, pod_ranges
@@ -14,6 +15,8 @@ from .strangers import guarded
 
 # The chain that lets through what is not masqueraded, by family.
 CHAINS: Mapping[Family, str] = {"ipv4": "leaving4", "ipv6": "leaving6"}
+# BGP, and BFD, which ends sessions (RFC 4271, 5881, 5883).
+BGP_PORTS = ("tcp . 179", "udp . 3784", "udp . 3785", "udp . 4784")
 
 
 def template_values(fabric: Fabric, plan: NodePlan) -> list[dict[str, Any]]:
@@ -40,6 +43,8 @@ def _as_node(fabric: Fabric, plan: NodePlan, family: Family) -> Iterator[str]:
     devices = [link.vxlan for link in plan.links if link.vxlan] if guarded(fabric) else []
     ports = {vxlan.port: None for vxlan in devices if family_of(vxlan.local) == family}
     yield from (f"udp dport {port}" for port in ports)
+    if learns(fabric):
+        yield f"meta l4proto . th dport {{ {', '.join(BGP_PORTS)} }}"
 
 
 def untranslated(fabric: Fabric, plan: NodePlan) -> dict[str, tuple[str, ...]]:

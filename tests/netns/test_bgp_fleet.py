@@ -62,6 +62,32 @@ def test_the_fleet_is_verified_and_every_node_learns_all_ranges(fleet: Fleet) ->
     assert all_learned(fleet, fleet.nodes, 2 * (len(fleet.nodes) - 1))
 
 
+@pytest.mark.parametrize("family", ["ipv4", "ipv6"])
+def test_a_pod_opens_no_session_with_a_neighbour_of_its_node(fleet: Fleet, family: str) -> None:
+    """It would come from the node's address, and be taken for the node."""
+    number, word = ("4", "ip") if family == "ipv4" else ("6", "ip6")
+    addresses = fleet.data["podnet"]["hosts"]["node-1"]["podnet_underlay_addresses"]
+    to = next(address for address in addresses if (":" in address) == (family == "ipv6"))
+    knock = f"nsenter --net=/run/podnet/netns/speaker python3 -c '{KNOCK.format(to)}'"
+    pod(fleet, "node-3", "speaker")
+    try:
+        assert fleet.ssh("node-3", knock) == "timed out\n"
+        leaves = f"nft insert rule inet podnet leaving{number} {word} daddr {to} masquerade"
+        fleet.ssh("node-3", leaves)
+        assert fleet.ssh("node-3", knock) == "connected\n", "or the test would show nothing"
+    finally:
+        fleet.ssh("node-3", "podnet-node heal")
+        pod(fleet, "node-3", "speaker", state="absent")
+
+
+KNOCK = """import socket
+try:
+    socket.create_connection(("{}", 179), 3)
+    print("connected")
+except OSError as error:
+    print(error)"""
+
+
 def test_a_node_that_joins_is_the_only_one_that_changes(fleet: Fleet) -> None:
     hosts, others = fleet.data["podnet"]["hosts"], fleet.nodes
     number = len(others) + 1

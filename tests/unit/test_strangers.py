@@ -23,6 +23,7 @@ from ansible_collections.podnet.fabric.plugins.plugin_utils.strangers import (
     transition,
 )
 
+SPEAKERS = "meta l4proto . th dport { tcp . 179, udp . 3784, udp . 3785, udp . 4784 }"
 WANTED = {"vteps4": ("192.0.2.2", "192.0.2.3")}
 
 
@@ -165,9 +166,11 @@ def test_the_old_device_is_guarded_as_long_as_it_is_there(change: dict[str, int]
         ({"podnet_masquerade": ["ipv6"]}, {"6": []}),
         ({"podnet_vxlan_from": "anyone"}, {"4": [], "6": []}),
         ({"podnet_mode": "routed"}, {"4": [], "6": []}),
+        ({"podnet_mode": "bgp"}, {"4": [SPEAKERS], "6": [SPEAKERS]}),
+        ({"podnet_mode": "bgp", "podnet_masquerade": []}, {}),
     ],
 )
-def test_pods_do_not_send_into_the_overlay_with_their_nodes_address(
+def test_pods_do_not_send_as_their_node_where_its_address_is_believed(
     changes: dict[str, Any], dropped: dict[str, list[str]]
 ) -> None:
     hosts = {
