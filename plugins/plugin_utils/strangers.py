@@ -188,6 +188,8 @@ def _identity(fabric: Fabric, plan: NodePlan) -> dict[str, Any]:
         "mac": plan.node.bridge_mac,
         "ranges4": _ranges(plan, "ipv4"),
         "ranges6": [str(network) for network in networks],
+        "elsewhere4": pod_ranges(fabric, plan, "ipv4"),
+        "elsewhere6": pod_ranges(fabric, plan, "ipv6"),
         "own4": _own(plan, "ipv4"),
         "own6": _own(plan, "ipv6"),
         "targets": [hex(int(ipaddress.ip_address(text))) for text in _own(plan, "ipv6")],

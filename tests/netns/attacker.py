@@ -4,7 +4,8 @@
 attacker.py listen PORT SECONDS WORD        prints the source of the datagram that is WORD
 attacker.py frame DEV DST-MAC SRC-MAC DST SRC PORT WORD     a datagram in a frame of one's own
 attacker.py arp DEV DST-MAC SRC-MAC TO CLAIMED [tagged]     "CLAIMED is at SRC-MAC"
-attacker.py advert DEV DST-MAC SRC-MAC TO FROM CLAIMED      the same for IPv6
+attacker.py advert DEV DST-MAC SRC-MAC TO FROM CLAIMED [tagged]     the same for IPv6
+attacker.py router DEV SRC-MAC FROM         "FROM is a router", to all
 attacker.py vxlan FROM TO PORT VNI DST-MAC SRC-MAC DST SRC INNER-PORT WORD
 """
 
@@ -66,11 +67,17 @@ def arp(dst_mac: str, src_mac: str, to: str, claimed: str, tag: bytes = b"") -> 
     return ethernet(dst_mac, src_mac, 0x0806, body + mac(dst_mac) + socket.inet_aton(to), tag)
 
 
-def advert(dst_mac: str, src_mac: str, to: str, of: str, claimed: str) -> bytes:
+def advert(dst_mac: str, src_mac: str, to: str, of: str, claimed: str, tag: bytes = b"") -> bytes:
     """A neighbour advertisement with the flags solicited and override (RFC 4861, section 4.4)."""
     body = struct.pack("!BBHI", 136, 0, 0, 0x60000000) + ipaddress.ip_address(claimed).packed
     body += struct.pack("!BB", 2, 1) + mac(src_mac)
-    return ethernet(dst_mac, src_mac, 0x86DD, packet(to, of, ICMPV6, body, 2))
+    return ethernet(dst_mac, src_mac, 0x86DD, packet(to, of, ICMPV6, body, 2), tag)
+
+
+def router(src_mac: str, of: str) -> bytes:
+    """A router advertisement for a minute, of no prefix (RFC 4861, section 4.2)."""
+    body = struct.pack("!BBHBBHIIBB", 134, 0, 0, 64, 0, 60, 0, 0, 1, 1) + mac(src_mac)
+    return ethernet("33:33:00:00:00:01", src_mac, 0x86DD, packet("ff02::1", of, ICMPV6, body, 2))
 
 
 def send(dev: str, frame: bytes) -> None:
@@ -108,16 +115,18 @@ def listen(port: int, seconds: float, word: str) -> None:
 
 
 def main(verb: str, *words: str) -> None:
+    tag = struct.pack("!HH", 0x8100, 0) if words[-1:] == ("tagged",) else b""
     if verb == "listen":
         listen(int(words[0]), float(words[1]), words[2])
     elif verb == "frame":
         dev, dst_mac, src_mac, dst, src, port, word = words
         send(dev, ethernet(dst_mac, src_mac, kind_of(dst), datagram(dst, src, int(port), word)))
     elif verb == "arp":
-        tag = struct.pack("!HH", 0x8100, 0) if words[5:] == ("tagged",) else b""
         send(words[0], arp(*words[1:5], tag=tag))
     elif verb == "advert":
-        send(words[0], advert(*words[1:6]))
+        send(words[0], advert(*words[1:6], tag=tag))
+    elif verb == "router":
+        send(words[0], router(*words[1:3]))
     elif verb == "vxlan":
         source, target, port, vni, dst_mac, src_mac, dst, src, inner, word = words
         frame = ethernet(dst_mac, src_mac, kind_of(dst), datagram(dst, src, int(inner), word))

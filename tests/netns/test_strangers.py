@@ -15,6 +15,7 @@ from ansible_collections.podnet.fabric.plugins.plugin_utils.intent.model import 
 )
 from edits import ONE, THREE, TWO, pod
 from fleet import Fleet, Spec
+from mute_ports import ATTACKS as OF_MUTE_PORTS
 from stranger_scene import (
     ATTACKER,
     ATTACKS,
@@ -29,9 +30,10 @@ from stranger_scene import (
     vxlan_as_its_node,
 )
 
+BY_MUTE_PORTS = {f"mute port, {name}": how for name, how in OF_MUTE_PORTS.items()}
 TRIED = [
     pytest.param(attack, family, id=f"{name}, {family}")
-    for name, (attack, families) in ATTACKS.items()
+    for name, (attack, families) in (*ATTACKS.items(), *BY_MUTE_PORTS.items())
     for family in families
 ]
 
