@@ -162,11 +162,13 @@ def _gateways(plan: NodePlan, family: Family) -> list[str]:
 def _sources(plan: NodePlan) -> list[dict[str, str]]:
     """Addresses that pods must not and may send from, family by family, so that an IPv4 packet
     meets no more than its own. Link-local and unspecified ones are needed for neighbour discovery
-    (RFC 4861) and are never routed."""
+    (RFC 4861) and are never routed. portmap lets the bridge take packets for localhost, which the
+    node alone may send to; here its answers are still those to the bridge's address."""
     rules = []
     for family in FAMILIES:
+        accepted = "ip daddr != 127.0.0.0/8 accept" if family == "ipv4" else "accept"
         rules += [(text, "drop") for text in _own(plan, family)]
-        rules += [(text, "accept") for text in _ranges(plan, family)]
+        rules += [(text, accepted) for text in _ranges(plan, family)]
     rules += [("fe80::/10", "accept"), ("::", "accept")]
     return [
         {"keyword": KEYWORD[family_of(text)], "value": text, "verdict": verdict}

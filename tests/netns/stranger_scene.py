@@ -174,6 +174,10 @@ def foreign_source_to_the_node(scene: Scene, family: str) -> bool:
     return _routed(scene, FOREIGN[family], GATEWAY[family], "node")
 
 
+def localhost_of_the_node(scene: Scene) -> bool:
+    return _routed(scene, scene.address("attacker", V4), "127.0.0.1", "node")
+
+
 def address_of_another_pod(scene: Scene, family: str) -> bool:
     """To a pod on the same bridge, with the attacker's own MAC."""
     source = scene.address("victim", family)

@@ -26,6 +26,7 @@ from stranger_scene import (
     V6,
     Scene,
     greet,
+    localhost_of_the_node,
     prepare,
     vxlan_as_its_node,
 )
@@ -93,6 +94,27 @@ def test_a_tunnel_of_pods_passes_their_nodes(tried: Scene) -> None:
     assert heard == ends[0]
 
 
+def test_what_listens_on_localhost_is_for_the_node_alone(tried: Scene) -> None:
+    """portmap lets the bridge take packets for 127.0.0.1 (route_localnet), so that the node itself
+    reaches a pod at a port of localhost."""
+    mapping = {"hostPort": 8080, "containerPort": 80, "protocol": "tcp"}
+    pod(tried.fleet, ONE, "mapped", capabilities={"portMappings": [mapping]})
+    try:
+        assert tried.fleet.ssh(ONE, "cat /proc/sys/net/ipv4/conf/cbr0/route_localnet") == "1\n"
+        assert localhost_of_the_node(tried) is not tried.protected
+        assert tried.fleet.ssh(ONE, THERE_AND_BACK) == "answered\n"
+    finally:
+        pod(tried.fleet, ONE, "mapped", state="absent")
+
+
+THERE_AND_BACK = """nsenter --net=/run/podnet/netns/mapped timeout 20 python3 -c '
+import socket
+s = socket.create_server(("", 80)); print("ready", flush=True)
+s.accept()[0].send(b"answered")' >/run/mapped & until grep -q ready /run/mapped; do sleep 0.1; done
+python3 -c '
+import socket
+print(socket.create_connection(("127.0.0.1", 8080), 5).recv(99).decode())'
+"""
 TRACKED = "cat /proc/net/nf_conntrack"
 
 
