@@ -68,7 +68,7 @@ def test_progress_in_place_and_the_end(terminal: Terminal, folder: Path) -> None
     # One line for the task that runs, and the failure above it in full.
     assert running.count("/6") == 1, running
     assert ("2/6, 1 failed, about " in running and " s left" in running) or not wide
-    assert f"FAILED {NAMES[0]}" in running.replace("\n", "")
+    assert f"FAILED{NAMES[0]}" in "".join(running.split())
     (folder / "rest").touch()
     ended = terminal.until(lambda text: "ended with 2" in text)
     assert "/6" not in ended, "progress is gone when the task has ended"
