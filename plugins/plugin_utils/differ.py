@@ -49,8 +49,9 @@ def diff(want: Wanted, have: State) -> ChangeSet:
             found = None if late else have.sysctls.get(item.path)
             phases["switch" if late else "add"] += _sysctl(item, found)
             continue
-        steps = _steps(item, leaving, narrow)
-        for phase, change in _object(item, present.get(item.key), have, lost, steps):
+        there = present.get(item.key)
+        steps = _steps(item, there, leaving, narrow)
+        for phase, change in _object(item, there, have, lost, steps):
             phases[phase].append(change)
     phases["add"] += _ports(want, have)
     former = _former_routes(want, have)
@@ -129,20 +130,25 @@ def _object(
             have = now
 
 
-def _steps(want: KernelObject, leaving: Container[str], narrow: int) -> Steps:
+def _steps(
+    want: KernelObject, have: KernelObject | None, leaving: Container[str], narrow: int
+) -> Steps:
     """What becomes of an object that is there, by phase.
 
     A route whose next hop is an address of this node until the end, as that of a range that goes
     from it to a peer, comes late: the kernel takes it no sooner, and no pod has an address of the
-    range meanwhile. And no route lets more through than before until every peer's bridge takes it.
+    range meanwhile. And no direct route lets more through than before until every peer's bridge
+    takes it. Where the phases are runs of their own, only the route shows that this is still to do.
     """
     if not isinstance(want, Route):
         return (("switch", want),)
     if want.via in leaving:
         return (("remove", want),)
-    direct = want.dev is None and ":" in want.dst
-    if direct and narrow and not 0 < want.mtu <= narrow:
-        return ("switch", replace(want, mtu=narrow)), ("remove", want)
+    if want.dev is None and ":" in want.dst:
+        if isinstance(have, Route) and have.mtu and _same(replace(want, mtu=have.mtu), have):
+            narrow = have.mtu
+        if narrow and not 0 < want.mtu <= narrow:
+            return ("switch", replace(want, mtu=narrow)), ("remove", want)
     return (("switch", want),)
 
 
