@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import ipaddress
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -15,7 +15,6 @@ from ansible_collections.podnet.fabric.plugins.plugin_utils.fleet.rolling import
     order_problems,
 )
 from ansible_collections.podnet.fabric.plugins.plugin_utils.intent.model import Fabric
-from ansible_collections.podnet.fabric.plugins.plugin_utils.intent.problems import Problem
 from ansible_collections.podnet.fabric.plugins.plugin_utils.kernel.objects import FdbEntry, Route
 from ansible_collections.podnet.fabric.plugins.plugin_utils.kernel.state import State
 from ansible_collections.podnet.fabric.plugins.plugin_utils.plan import compile_fleet, plan_node
@@ -203,32 +202,6 @@ def test_another_plan_than_the_reviewed_one_is_refused() -> None:
     assert not decide(made(), runs(), Ask(digest=digest)).problems
     (problem,) = decide(made(), runs(definitions="other"), Ask(digest=digest)).problems
     assert problem.where == "podnet_plan_digest" and digest in problem.expected
-
-
-def test_missing_plugins_are_a_problem_unless_they_are_installed() -> None:
-    from ansible_collections.podnet.fabric.plugins.plugin_utils.preflight import PLUGINS_MISSING
-
-    problem = Problem("node-1", PLUGINS_MISSING, "bridge", "none", "install")
-    found = runs()
-    found["node-1"].update(missing_plugins=["bridge"], problems=[asdict(problem)])
-    decision = decide(made(), found, Ask())
-    assert decision.problems == (problem,) and decision.batches == ()
-    decision = decide(made(), found, Ask(install=True))
-    assert decision.problems == () and decision.missing == ("node-1",)
-
-
-def test_plugins_that_an_installation_has_not_brought_are_not_to_be_installed_again() -> None:
-    from ansible_collections.podnet.fabric.plugins.plugin_utils.preflight import PLUGINS_MISSING
-
-    remedy = "let podnet install them (podnet_cni_install: package), or name the right folder"
-    problem = Problem("node-1", PLUGINS_MISSING, "bridge", "none", remedy)
-    found = runs()
-    found["node-1"].update(missing_plugins=["bridge"], problems=[asdict(problem)])
-    (said,) = decide(made(), found, Ask(tried=frozenset({"node-1"}))).problems
-    assert "let podnet install" not in said.remedy
-    assert "reinstall the package" in said.remedy and "podnet_cni_bin_dir" in said.remedy
-    (said,) = decide(made(), found, Ask(tried=frozenset({"node-2"}))).problems
-    assert said.remedy == remedy
 
 
 # --- peers that were not reached --------------------------------------------------------------
