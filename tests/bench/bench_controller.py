@@ -270,6 +270,7 @@ def main() -> None:
         jobs = [("core", *fleet) for fleet in FLEETS] + [
             ("verdicts", n, 4, "auto") for n in VERIFIED
         ]
+        jobs += [("compared", n, 1, "vxlan") for n in COMPARED]
         for row in (row for job in jobs for row in in_its_own_process(*job)):
             store.add({"round": number, **row})
 
