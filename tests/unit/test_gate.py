@@ -338,6 +338,10 @@ def test_an_old_range_of_a_node_that_is_not_asked_stays_until_it_is_released() -
     new = compile_fleet(moved)
     (problem,) = ranges.handed_over(new, asked, {}, (), frozenset())
     assert "podnet_released_cidrs" in problem.remedy
+    assert "does not ask" in problem.what and problem.remedy.startswith("run it with node-2")
+    called = frozenset({"node-1", "node-2"})
+    (away,) = ranges.handed_over(new, asked, {}, (), frozenset(), called=called)
+    assert "could not be asked" in away.what and "podnet_lost_nodes" in away.remedy
     assert not list(ranges.handed_over(new, asked, {}, (), frozenset(), free))
     learned = {"node-1": State(learned={r.dst: (r.via,) for r in asked["node-1"].routes})}
     assert list(ranges.handed_over(new, learned, {}, (), frozenset())) == [problem], "in mode bgp"
