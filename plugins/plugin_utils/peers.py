@@ -242,7 +242,7 @@ class Ways:
     def direct(self, family: Family) -> list[str]:
         """Underlay addresses of peers to which pod addresses are routed directly, sorted. An
         address is one node's alone (`intent/checks.py`)."""
-        return _without(self.shared.direct.get(family, []), self._self.direct)
+        return _without(self.shared.direct[family], self._self.direct)
 
     @property
     def vteps(self) -> list[str]:
@@ -308,17 +308,19 @@ class Peers:
         """
         own = self._index[node.name]
         kind = self._kind[own]
-        if kind not in self._shared:
-            # Another node of the kind needs the way to this one; to one that is alone of its kind
-            # there need be none.
-            alone = self._members[kind] == 1
-            self._shared[kind] = Shared(
-                tuple(
-                    NO_WAY if alone and peer == own else self._way(own, peer)
-                    for peer in range(len(self.fabric.nodes))
-                )
+        # One that is alone of its kind is asked for once, and shares its list with nobody.
+        alone = self._members[kind] == 1
+        shared = self._shared.get(kind)
+        if shared is None:
+            # Others of the kind need the way to this node; alone, it needs none to itself.
+            ways = (
+                NO_WAY if alone and peer == own else self._way(own, peer)
+                for peer in range(len(self.fabric.nodes))
             )
-        return Ways(self._shared[kind], own)
+            shared = Shared(tuple(ways))
+            if not alone:
+                self._shared[kind] = shared
+        return Ways(shared, own)
 
     def _way(self, own: int, peer: int) -> Way:
         key = (self._kind[own], self._kind[peer], self._families[peer])

@@ -21,7 +21,7 @@ from .model import Fabric, Family, family_of
 from .problems import Problem, ProblemsError, nearest, shown
 from .readers import read_cidrs, read_prefix_lengths, wrong_type
 from .schema import FLEET_KEYS, NODE_KEYS
-from .yaml_keys import repeated
+from .yaml_keys import repeated_below
 
 VARIABLE = "podnet_allocated"
 DEFAULT_LENGTHS: Mapping[Family, int] = {"ipv4": 24, "ipv6": 64}
@@ -197,10 +197,7 @@ def read_file(text: str, where: str) -> Ranges:
 def _repeated(top: yaml.Node | None) -> list[tuple[str, list[int]]]:
     """Keys of the file and of the mappings in it, with their lines; the first that is there again
     comes first."""
-    if not isinstance(top, yaml.MappingNode):
-        return []
-    below = [value for _key, value in top.value if isinstance(value, yaml.MappingNode)]
-    found = [item for mapping in (top, *below) for item in repeated(mapping).items()]
+    found = [(keys[-1], lines) for keys, lines in repeated_below(top)]
     return sorted(found, key=lambda item: item[1][1])
 
 
